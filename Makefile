@@ -1,0 +1,60 @@
+# Every target sets up what it needs in .venv: hashed, locked dependencies, so that a fresh machine
+# gets what was tested. Needs Python 3.11 or newer and make; nothing else has to be installed.
+
+.DEFAULT_GOAL := help
+VENV := .venv
+BIN := $(VENV)/bin
+
+# The first interpreter that really starts and is new enough; PYTHON=... overrides.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
+
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: help demo serve test test-fast lint format bench lock clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 20
+
+$(VENV)/run: requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "ccxt-mcp needs Python 3.11 or newer: install it, or give make PYTHON=/path/to/python3" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "setting up $(VENV) (once)" >&2
+	@$(PIP) install --require-hashes -r requirements.lock
+	@$(PIP) install --no-deps --no-build-isolation --no-index -e .
+	@touch $@
+
+$(VENV)/dev: $(VENV)/run requirements-dev.lock
+	@$(PIP) install --require-hashes -r requirements-dev.lock
+	@touch $@
+
+demo: $(VENV)/run ## serve a simulated exchange with two funded accounts (ARGS="--once" runs two workflows and stops)
+	@$(BIN)/ccxt-mcp demo $(ARGS)
+
+serve: $(VENV)/run ## serve the exchanges and accounts of ./ccxt-mcp.toml and the environment
+	@$(BIN)/ccxt-mcp serve $(ARGS)
+
+test: lint ## style, types and all tests
+	$(BIN)/python -m pytest $(ARGS)
+
+test-fast: $(VENV)/dev ## the unit tests alone
+	$(BIN)/python -m pytest tests/unit $(ARGS)
+
+lint: $(VENV)/dev ## style and strict types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/dev ## mend the style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/dev ## measure against the references of the same run
+	$(BIN)/python -m benchmarks $(ARGS)
+
+lock: $(VENV)/dev ## resolve the dependencies anew
+	$(BIN)/python -m uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url --quiet pyproject.toml --group build -o requirements.lock
+	$(BIN)/python -m uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url --quiet -c requirements.lock pyproject.toml --group dev -o requirements-dev.lock
+
+clean: ## remove what the targets made
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist

@@ -1,0 +1,1 @@
+"""Small concurrency mechanisms that know neither CCXT nor MCP."""

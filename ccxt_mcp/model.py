@@ -1,0 +1,53 @@
+"""Values passed between rooms: who is calling, and on whose behalf.
+
+Owns: the immutable words that both the transport and the tools need. Refuses: behaviour. The
+transport sets ``CALLER`` before it hands a request to the MCP kernel; the tools read it, so that
+neither has to import the other.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+__all__ = ["ANONYMOUS", "CALLER", "Caller", "Principal", "Scope"]
+
+
+class Scope(StrEnum):
+    """What a caller may do. Without tokens (loopback only) a caller has all of them."""
+
+    READ = "read"
+    TRADE = "trade"
+    FUNDS = "funds"
+    OPS = "ops"
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who is calling: a token's name and its scopes. Two principals never share a session."""
+
+    name: str
+    scopes: frozenset[Scope]
+
+
+ANONYMOUS = Principal(name="", scopes=frozenset(Scope))
+"""The caller of a server without tokens: whoever reaches its loopback port."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """One call's origin, as far as tools and logs may know it.
+
+    ``session`` is the label under which the session is shown: a client-chosen name in full, a
+    server-minted id as a short hash, ``-`` for a modern request without a workflow.
+    ``queued_ms`` is the time that the call waited in its lane.
+    """
+
+    principal: Principal = ANONYMOUS
+    session: str = "-"
+    client_ip: str | None = None
+    queued_ms: float = field(default=0.0)
+
+
+CALLER: ContextVar[Caller] = ContextVar("ccxt_mcp_caller", default=Caller())  # noqa: B039

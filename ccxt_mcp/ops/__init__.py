@@ -1,0 +1,1 @@
+"""What operators see: health, readiness, logs. Views over snapshots that are passed in."""

@@ -1,0 +1,222 @@
+"""``/mcp``: one path, two protocol eras.
+
+Owns: what an HTTP method, its headers and its session id mean. A request of the legacy era (the
+handshake revisions, and plain HTTP without any revision header) is served here on the SDK's
+``serve_one``; a modern one goes through the SDK's own session manager. Refuses: what the HTTP side
+of the specification refuses, each with words that say what to send instead.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from mcp.server.lowlevel import Server
+from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
+from starlette.types import Receive, Scope, Send
+
+from ccxt_mcp.model import CALLER, Caller
+from ccxt_mcp.transport.guard import peer_of
+from ccxt_mcp.transport.kernel import answer, notify
+from ccxt_mcp.transport.refusal import Refusal, send_json
+from ccxt_mcp.transport.registry import Registry
+from ccxt_mcp.transport.session import SESSION, Session
+from ccxt_mcp.transport.wire import (
+    ClientGone,
+    Message,
+    accepts,
+    check_content_type,
+    parse,
+    read_body,
+)
+
+__all__ = ["Endpoint"]
+
+logger = logging.getLogger(__name__)
+
+_LEGACY = frozenset(version.encode() for version in HANDSHAKE_PROTOCOL_VERSIONS)
+_ALLOW = (b"allow", b"POST, DELETE")
+_ACCEPT_BOTH = (b"accept", b"application/json, text/event-stream")
+
+
+@dataclass(slots=True)
+class _Headers:
+    """The request headers that decide its way."""
+
+    accept: bytes | None = None
+    content_type: bytes | None = None
+    content_length: bytes | None = None
+    session_id: str | None = None
+    protocol_version: bytes | None = None
+
+    @classmethod
+    def of(cls, scope: Scope) -> _Headers:
+        found = cls()
+        for name, value in scope["headers"]:
+            if name == b"accept":
+                found.accept = value if found.accept is None else found.accept + b"," + value
+            elif name == b"content-type":
+                found.content_type = value
+            elif name == b"content-length":
+                found.content_length = value
+            elif name == b"mcp-session-id":
+                found.session_id = value.decode("latin-1")
+            elif name == b"mcp-protocol-version":
+                found.protocol_version = value
+        return found
+
+
+class Endpoint:
+    """The ASGI application behind ``/mcp``.
+
+    Args:
+        server: the low-level MCP server that answers.
+        manager: the SDK's session manager over the same server, for modern requests.
+        lifespan_state: what the server's lifespan yielded, once it runs.
+        registry: the sessions.
+        max_body: largest request body in bytes.
+    """
+
+    def __init__(
+        self,
+        server: Server[Any],
+        manager: StreamableHTTPSessionManager,
+        lifespan_state: Callable[[], Any],
+        registry: Registry,
+        *,
+        max_body: int,
+    ) -> None:
+        self._server = server
+        self._manager = manager
+        self._lifespan_state = lifespan_state
+        self._registry = registry
+        self._max_body = max_body
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = _Headers.of(scope)
+        peer = peer_of(scope)
+        caller = CALLER.set(Caller(principal=peer.principal, client_ip=peer.client_ip))
+        try:
+            if headers.protocol_version is not None and headers.protocol_version not in _LEGACY:
+                await self._modern(scope, headers, receive, send)
+            elif scope["method"] == "POST":
+                await self._post(scope, headers, receive, send)
+            elif scope["method"] == "DELETE":
+                await self._delete(scope, headers, send)
+            elif scope["method"] == "GET":
+                self._get(scope, headers)
+            else:
+                raise Refusal(405, "Only POST and DELETE are served here", headers=[_ALLOW])
+        except Refusal as refusal:
+            await refusal.send(send)
+        except ClientGone:
+            pass
+        finally:
+            CALLER.reset(caller)
+
+    async def _modern(self, scope: Scope, headers: _Headers, receive: Receive, send: Send) -> None:
+        if scope["method"] == "POST":
+            check_content_type(headers.content_type)
+            if accepts(headers.accept) == (True, True):
+                # The SDK wants both types named; a missing header and wildcards mean the same.
+                others = [item for item in scope["headers"] if item[0] != b"accept"]
+                scope = {**scope, "headers": [*others, _ACCEPT_BOTH]}
+        await self._manager.handle_request(scope, receive, send)
+
+    async def _post(self, scope: Scope, headers: _Headers, receive: Receive, send: Send) -> None:
+        check_content_type(headers.content_type)
+        json, sse = accepts(headers.accept)
+        if not json and not sse:
+            raise Refusal(
+                406, "Answers are `application/json` or `text/event-stream`: accept one of them"
+            )
+        message = parse(await read_body(receive, headers.content_length, self._max_body))
+        session = self._session_for(scope, headers, message)
+        session.requests += 1
+        self._registry.touch(session)
+        bound = SESSION.set(session)
+        named = CALLER.set(_named(CALLER.get(), session))
+        try:
+            if not message.is_request:
+                await notify(self._server, session, message, scope, self._lifespan_state())
+                await send({"type": "http.response.start", "status": 202, "headers": []})
+                await send({"type": "http.response.body", "body": b""})
+                return
+            reply = await answer(self._server, session, message, scope, self._lifespan_state())
+            extra = []
+            if message.method == "initialize":
+                if "result" in reply:
+                    extra = [(b"mcp-session-id", session.id.encode("latin-1"))]
+                elif session.client_params is None:
+                    # The handshake failed: nothing was established, so nothing is kept.
+                    self._registry.close(session)
+            if json:
+                await send_json(send, 200, reply, extra)
+            else:
+                await _send_event(send, reply, extra)
+        finally:
+            CALLER.reset(named)
+            SESSION.reset(bound)
+            session.requests -= 1
+            self._registry.touch(session)
+
+    def _session_for(self, scope: Scope, headers: _Headers, message: Message) -> Session:
+        """The session that a message belongs to; opens one where that is what the message does."""
+        peer = peer_of(scope)
+        if headers.session_id is None:
+            if message.method == "initialize":
+                return self._registry.mint(peer.principal, peer.client_ip)
+            raise Refusal(
+                400,
+                "Mcp-Session-Id is missing: send `initialize` first and repeat the id that it"
+                " answers, or name your session yourself, for instance"
+                " `Mcp-Session-Id: my-workflow`",
+                request_id=message.id,
+            )
+        if message.is_request:
+            session = self._registry.find_or_open(
+                peer.principal, headers.session_id, peer.client_ip
+            )
+            if headers.protocol_version is not None and session.client_params is None:
+                session.protocol_version = headers.protocol_version.decode("ascii")
+            return session
+        return self._registry.find(peer.principal, headers.session_id)
+
+    def _get(self, scope: Scope, headers: _Headers) -> None:
+        if headers.session_id is not None:
+            self._registry.find(peer_of(scope).principal, headers.session_id)
+        raise Refusal(405, "There is no stream of server messages here", headers=[_ALLOW])
+
+    async def _delete(self, scope: Scope, headers: _Headers, send: Send) -> None:
+        if headers.session_id is None:
+            raise Refusal(400, "Mcp-Session-Id is missing: which session shall end?")
+        self._registry.close(self._registry.find(peer_of(scope).principal, headers.session_id))
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+
+def _named(caller: Caller, session: Session) -> Caller:
+    return Caller(principal=caller.principal, session=session.label, client_ip=caller.client_ip)
+
+
+async def _send_event(
+    send: Send, reply: Mapping[str, Any], headers: list[tuple[bytes, bytes]]
+) -> None:
+    """The reply as an event stream of one event, for clients that accept nothing else."""
+    payload = b"event: message\ndata: " + orjson.dumps(reply) + b"\n\n"
+    await send(
+        {
+            "type": "http.response.start",
+            "status": 200,
+            "headers": [
+                (b"content-type", b"text/event-stream"),
+                (b"cache-control", b"no-store"),
+                *headers,
+            ],
+        }
+    )
+    await send({"type": "http.response.body", "body": payload})

@@ -1,0 +1,136 @@
+"""Driving the MCP kernel for one message of a legacy session.
+
+Owns: the bridge from a session's record to the SDK's per-request ``Connection`` and back, and the
+one place where an exception of the kernel becomes a JSON-RPC error. Refuses: HTTP.
+
+Each POST has a ``Connection`` of its own, filled from the session: on a shared one, the end of a
+ping would unwind the exit stack of a call that still runs.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import anyio
+from mcp.server.connection import Connection
+from mcp.server.lowlevel import Server
+from mcp.server.runner import ServerRunner, serve_one
+from mcp.shared.dispatcher import CallOptions
+from mcp.shared.exceptions import MCPError, NoBackChannelError
+from mcp.shared.jsonrpc_dispatcher import handler_exception_to_error_data
+from mcp.shared.message import ServerMessageMetadata
+from mcp.shared.transport_context import TransportContext
+from mcp_types import INTERNAL_ERROR, RequestId
+from pydantic import ValidationError
+from starlette.requests import Request
+from starlette.types import Scope
+
+from ccxt_mcp.transport.session import Session
+from ccxt_mcp.transport.wire import Message
+
+__all__ = ["answer", "notify"]
+
+logger = logging.getLogger(__name__)
+
+_TRANSPORT = TransportContext(kind="streamable-http", can_send_request=False)
+
+
+class _NoChannel:
+    """The session's standalone stream, as long as there is none: notifications are dropped."""
+
+    async def send_raw_request(
+        self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None
+    ) -> dict[str, Any]:
+        raise NoBackChannelError(method)
+
+    async def notify(
+        self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None
+    ) -> None:
+        return None
+
+
+_NO_CHANNEL = _NoChannel()
+
+
+class _Exchange(_NoChannel):
+    """One message and its one reply, as the SDK's ``DispatchContext``."""
+
+    __slots__ = ("cancel_requested", "message_metadata", "request_id")
+
+    transport = _TRANSPORT
+    can_send_request = False
+
+    def __init__(self, request_id: RequestId | None, scope: Scope) -> None:
+        self.request_id = request_id
+        self.message_metadata = ServerMessageMetadata(
+            request_context=Request(scope), can_send_request=False
+        )
+        self.cancel_requested = anyio.Event()
+
+    async def progress(
+        self, progress: float, total: float | None = None, message: str | None = None
+    ) -> None:
+        return None
+
+
+async def answer(
+    server: Server[Any],
+    session: Session,
+    message: Message,
+    scope: Scope,
+    lifespan_state: Any,
+) -> dict[str, Any]:
+    """Serve one request and return its JSON-RPC response object, success or error."""
+    assert message.method is not None
+    assert message.id is not None
+    connection = _connection(session)
+    try:
+        result = await serve_one(
+            server,
+            _Exchange(message.id, scope),
+            message.method,
+            message.params,
+            connection=connection,
+            lifespan_state=lifespan_state,
+        )
+    except (MCPError, ValidationError) as exc:
+        data = handler_exception_to_error_data(exc)
+        assert data is not None
+        error = data.model_dump(mode="json", by_alias=True, exclude_none=True)
+        return {"jsonrpc": "2.0", "id": message.id, "error": error}
+    except Exception:
+        logger.exception("the MCP kernel failed on %s", message.method)
+        error = {"code": INTERNAL_ERROR, "message": "Internal server error"}
+        return {"jsonrpc": "2.0", "id": message.id, "error": error}
+    if message.method == "initialize":
+        session.client_params = connection.client_params
+        session.protocol_version = connection.protocol_version
+    return {"jsonrpc": "2.0", "id": message.id, "result": result}
+
+
+async def notify(
+    server: Server[Any],
+    session: Session,
+    message: Message,
+    scope: Scope,
+    lifespan_state: Any,
+) -> None:
+    """Hand a notification to the server's handler for it, if it has one."""
+    if message.method is None or server.get_notification_handler(message.method) is None:
+        return
+    runner = ServerRunner(server, _connection(session), lifespan_state)
+    await runner.on_notify(_Exchange(None, scope), message.method, message.params)
+
+
+def _connection(session: Session) -> Connection:
+    connection = Connection(
+        _NO_CHANNEL,
+        protocol_version=session.protocol_version,
+        session_id=session.id,
+        client_params=session.client_params,
+    )
+    connection.state = session.state
+    connection.initialized.set()
+    return connection

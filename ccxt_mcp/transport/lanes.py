@@ -1,0 +1,141 @@
+"""The lane around ``tools/call``: calls of one session run one after the other, in both eras.
+
+Owns: the entry of ``tools/call`` of whatever MCP server is mounted. It queues the call, notes what
+became of it, and tells the tools how long it waited. Refuses: nothing itself; what the lane refuses
+becomes a tool result through ``refuse``, which the app passes in.
+
+It sits at the kernel's entry rather than before it, so that the SDK's own modern path still sees a
+disconnect while a call waits; nothing before it awaits, so the order of arrival is kept.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from mcp.server.context import ServerRequestContext
+from mcp.server.lowlevel import Server
+from mcp_types import CallToolRequestParams
+
+from ccxt_mcp.errors import Failure
+from ccxt_mcp.model import CALLER
+from ccxt_mcp.transport.refusal import Refusal
+from ccxt_mcp.transport.registry import Registry
+from ccxt_mcp.transport.session import SESSION, Kind, Session
+
+__all__ = ["FAILURE_META", "WORKFLOW_META", "queue_tool_calls"]
+
+FAILURE_META = "ccxt-mcp/failure"
+WORKFLOW_META = "ccxt-mcp/workflow"
+
+Handler = Callable[[ServerRequestContext[Any, Any], Any], Awaitable[Any]]
+
+
+class _LanedCall:
+    """The wrapped entry; a class, so that a second app over one server finds the original."""
+
+    def __init__(
+        self,
+        entry: Handler,
+        registry: Registry,
+        refuse: Callable[[Failure], Mapping[str, Any]],
+        wait_max: float,
+    ) -> None:
+        self.entry = entry
+        self._registry = registry
+        self._refuse = refuse
+        self._wait_max = wait_max
+
+    async def __call__(self, ctx: ServerRequestContext[Any, Any], params: Any) -> Any:
+        try:
+            session = SESSION.get() or self._workflow(ctx)
+        except Failure as failure:
+            return self._refuse(failure)
+        if session is None:
+            return await self.entry(ctx, params)
+        arrived = time.perf_counter()
+        session.requests += 1
+        try:
+            try:
+                await session.lane.acquire(self._wait_max)
+            except Failure as failure:
+                session.usage.finished(0.0, error=True, timeout=False)
+                return self._refuse(failure)
+            try:
+                return await self._run(session, arrived, ctx, params)
+            finally:
+                session.lane.release()
+        finally:
+            session.requests -= 1
+            self._registry.touch(session)
+
+    async def _run(
+        self,
+        session: Session,
+        arrived: float,
+        ctx: ServerRequestContext[Any, Any],
+        params: Any,
+    ) -> Any:
+        began = time.perf_counter()
+        token = CALLER.set(
+            replace(CALLER.get(), session=session.label, queued_ms=(began - arrived) * 1000)
+        )
+        error, timeout = True, False
+        try:
+            result = await self.entry(ctx, params)
+            error, timeout = _outcome(result)
+            return result
+        finally:
+            CALLER.reset(token)
+            session.usage.finished(
+                (time.perf_counter() - began) * 1000, error=error, timeout=timeout
+            )
+
+    def _workflow(self, ctx: ServerRequestContext[Any, Any]) -> Session | None:
+        """The session of a modern request that names its workflow."""
+        name = (ctx.meta or {}).get(WORKFLOW_META)
+        if name is None:
+            return None
+        caller = CALLER.get()
+        try:
+            if not isinstance(name, str):
+                raise Refusal(400, f"`_meta[{WORKFLOW_META!r}]` must be a string")
+            session = self._registry.find_or_open(
+                caller.principal, name, caller.client_ip, Kind.WORKFLOW
+            )
+        except Refusal as refusal:
+            raise refusal.as_failure() from None
+        self._registry.touch(session)
+        return session
+
+
+def queue_tool_calls(
+    server: Server[Any],
+    registry: Registry,
+    *,
+    refuse: Callable[[Failure], Mapping[str, Any]],
+    wait_max: float,
+) -> None:
+    """Put the lane around the server's ``tools/call``; a server without tools is left alone."""
+    registered = server.get_request_handler("tools/call")
+    if registered is None:
+        return
+    entry = registered.handler
+    if isinstance(entry, _LanedCall):
+        entry = entry.entry
+    server.add_request_handler(
+        "tools/call", CallToolRequestParams, _LanedCall(entry, registry, refuse, wait_max)
+    )
+
+
+def _outcome(result: Any) -> tuple[bool, bool]:
+    """(was it an error, was it a timeout), from the result as handlers may return it."""
+    if isinstance(result, Mapping):
+        if not result.get("isError"):
+            return False, False
+        meta = result.get("_meta")
+        failure = meta.get(FAILURE_META) if isinstance(meta, Mapping) else None
+        return True, isinstance(failure, Mapping) and failure.get("code") == "timeout"
+    return bool(getattr(result, "is_error", False)), False

@@ -1,0 +1,91 @@
+"""Refusals that are answered by HTTP itself, before the MCP kernel sees a request.
+
+Owns: their one form (a JSON-RPC error object without an id, so that every MCP client can read it)
+and the plain JSON response. Refuses: failures of tools, which are results (``tools/boundary.py``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+from starlette.types import Send
+
+from ccxt_mcp.errors import Code, Failure
+
+__all__ = ["INVALID_REQUEST", "PARSE_ERROR", "Refusal", "send_json"]
+
+PARSE_ERROR = -32700
+INVALID_REQUEST = -32600
+
+_CONTENT_TYPE = (b"content-type", b"application/json")
+
+
+class Refusal(Exception):
+    """An HTTP answer with a status of 400 or more.
+
+    Args:
+        status: the HTTP status.
+        message: what was wrong and what to send instead.
+        rpc_code: JSON-RPC error code.
+        headers: further response headers.
+        failure: the failure behind it, put into the error's ``data`` for machines.
+        request_id: the JSON-RPC id to answer, where one could be read.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        rpc_code: int = INVALID_REQUEST,
+        headers: Iterable[tuple[bytes, bytes]] = (),
+        failure: Failure | None = None,
+        request_id: str | int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.rpc_code = rpc_code
+        self.headers = tuple(headers)
+        self.failure = failure
+        self.request_id = request_id
+
+    def body(self) -> dict[str, Any]:
+        """The JSON-RPC error object."""
+        error: dict[str, Any] = {"code": self.rpc_code, "message": self.message}
+        if self.failure is not None:
+            error["data"] = self.failure.as_dict()
+        return {"jsonrpc": "2.0", "id": self.request_id, "error": error}
+
+    def as_failure(self) -> Failure:
+        """The same refusal where a tool result is the answer."""
+        return self.failure or Failure(Code.INVALID_ARGUMENT, self.message)
+
+    async def send(self, send: Send) -> None:
+        """Answer the request with this refusal."""
+        await send_json(send, self.status, self.body(), self.headers)
+
+
+async def send_json(
+    send: Send,
+    status: int,
+    body: Any,
+    headers: Iterable[tuple[bytes, bytes]] = (),
+) -> None:
+    """Send one complete JSON response; ``body`` is anything that orjson can write."""
+    payload = orjson.dumps(body)
+    await send(
+        {
+            "type": "http.response.start",
+            "status": status,
+            "headers": [
+                _CONTENT_TYPE,
+                (b"content-length", str(len(payload)).encode()),
+                (b"cache-control", b"no-store"),
+                *headers,
+            ],
+        }
+    )
+    await send({"type": "http.response.body", "body": payload})

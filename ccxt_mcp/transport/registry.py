@@ -1,0 +1,189 @@
+"""The table of sessions: which exist, who may open one, which ends.
+
+Owns: the sessions of this process, keyed by (principal, id), and the bounds on them. Refuses: ids
+of a wrong form, ids that this server minted and that are gone, and sessions beyond the bounds.
+
+All methods are synchronous: a decision and its change of the table cannot be interleaved.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from collections import OrderedDict
+from typing import Any
+
+from mcp_types.version import LATEST_HANDSHAKE_VERSION
+
+from ccxt_mcp.errors import Code, Failure
+from ccxt_mcp.model import Principal
+from ccxt_mcp.transport.refusal import Refusal
+from ccxt_mcp.transport.session import Kind, Session, SessionKey
+
+__all__ = ["Registry"]
+
+_MINTED = "ccxtmcp-"
+"""What ids of ours begin with: such an id is never adopted as a client's name."""
+_NAME = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
+_RETRY_AFTER = (b"retry-after", b"5")
+
+
+class Registry:
+    """Sessions in the order of their last use.
+
+    Args:
+        max_sessions: sessions in all; beyond it the longest-idle named one makes room.
+        max_per_client: sessions of one client address, by the same rule.
+        idle_timeout: seconds without a request after which a session ends.
+        adopt_named: whether an id that the client chose opens a session.
+        lane_limit: how many calls of one session may wait.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_sessions: int,
+        max_per_client: int,
+        idle_timeout: float,
+        adopt_named: bool,
+        lane_limit: int,
+    ) -> None:
+        self._max_sessions = max_sessions
+        self._max_per_client = max_per_client
+        self._idle_timeout = idle_timeout
+        self._adopt_named = adopt_named
+        self._lane_limit = lane_limit
+        # Both hold the same sessions, longest idle first; changed by _add, touch and close only.
+        self._sessions: OrderedDict[SessionKey, Session] = OrderedDict()
+        self._by_client: dict[str | None, OrderedDict[SessionKey, Session]] = {}
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def mint(self, principal: Principal, client_ip: str | None) -> Session:
+        """Open a session under a new id of ours.
+
+        Raises:
+            Refusal: 503 when there is no room.
+        """
+        return self._add(_MINTED + secrets.token_hex(16), Kind.MINTED, principal, client_ip)
+
+    def find(self, principal: Principal, session_id: str) -> Session:
+        """The live session of this caller with this id.
+
+        Raises:
+            Refusal: 400 for an id that cannot be one, 404 for one that is not live.
+        """
+        session = self._sessions.get((principal.name, session_id))
+        if session is None:
+            _check_form(session_id)
+            raise _gone(session_id)
+        return session
+
+    def find_or_open(
+        self,
+        principal: Principal,
+        session_id: str,
+        client_ip: str | None,
+        kind: Kind = Kind.NAMED,
+    ) -> Session:
+        """The live session, or a new one when the client may choose its name.
+
+        Raises:
+            Refusal: 400, 404 (as ``find``) or 503 when there is no room.
+        """
+        session = self._sessions.get((principal.name, session_id))
+        if session is not None:
+            return session
+        _check_form(session_id)
+        if session_id.startswith(_MINTED) or not self._adopt_named:
+            raise _gone(session_id)
+        return self._add(session_id, kind, principal, client_ip)
+
+    def touch(self, session: Session) -> None:
+        """Note a sign of life of a session's client."""
+        session.touch()
+        if not session.closed:
+            self._sessions.move_to_end(session.key)
+            self._by_client[session.client_ip].move_to_end(session.key)
+
+    def close(self, session: Session) -> None:
+        """End a session; a call that runs in it may finish, its id answers 404 from now on."""
+        if session.closed:
+            return
+        session.closed = True
+        del self._sessions[session.key]
+        of_client = self._by_client[session.client_ip]
+        del of_client[session.key]
+        if not of_client:
+            del self._by_client[session.client_ip]
+
+    def expire(self) -> int:
+        """End the sessions that were idle too long; how many ended."""
+        horizon = time.monotonic() - self._idle_timeout
+        ended = []
+        for session in self._sessions.values():
+            if session.touched > horizon:
+                break
+            if not session.requests:
+                ended.append(session)
+        for session in ended:
+            self.close(session)
+        return len(ended)
+
+    def describe(self, limit: int, offset: int) -> list[dict[str, Any]]:
+        """A page of the sessions, oldest first, as ``/health`` shows them."""
+        ordered = sorted(self._sessions.values(), key=lambda s: (s.connected_at, s.id))
+        return [session.describe() for session in ordered[offset : offset + limit]]
+
+    def _add(
+        self, session_id: str, kind: Kind, principal: Principal, client_ip: str | None
+    ) -> Session:
+        if len(self._sessions) >= self._max_sessions:
+            self._make_room(self._sessions, f"all {self._max_sessions} sessions are in use")
+        of_client = self._by_client.get(client_ip)
+        if of_client is not None and len(of_client) >= self._max_per_client:
+            self._make_room(
+                of_client, f"all {self._max_per_client} sessions of one client address are in use"
+            )
+        session = Session(
+            session_id,
+            kind,
+            principal,
+            client_ip,
+            protocol_version=LATEST_HANDSHAKE_VERSION,
+            lane_limit=self._lane_limit,
+        )
+        self._sessions[session.key] = session
+        self._by_client.setdefault(client_ip, OrderedDict())[session.key] = session
+        return session
+
+    def _make_room(self, among: OrderedDict[SessionKey, Session], full: str) -> None:
+        """End the longest-idle named session: it re-opens by itself when its client comes back."""
+        for session in among.values():
+            if session.kind is not Kind.MINTED and not session.requests:
+                self.close(session)
+                return
+        failure = Failure(
+            Code.OVERLOADED,
+            full,
+            hint="End sessions that are done with DELETE, or raise `max_sessions` or"
+            " `max_sessions_per_client`.",
+            retry_after=5.0,
+        )
+        raise Refusal(503, f"{full}; try again later", headers=[_RETRY_AFTER], failure=failure)
+
+
+def _check_form(session_id: str) -> None:
+    if _NAME.fullmatch(session_id) is None:
+        raise Refusal(
+            400,
+            "Mcp-Session-Id is malformed: a session's name has 1 to 128 characters of"
+            " A-Z a-z 0-9 . _ : -",
+        )
+
+
+def _gone(session_id: str) -> Refusal:
+    failure = Failure(Code.SESSION_NOT_FOUND, "the session has ended or never existed")
+    return Refusal(404, "Session not found: send `initialize` to open a new one", failure=failure)

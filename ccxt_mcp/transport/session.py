@@ -1,0 +1,178 @@
+"""One session: its record, its lane and what is known of its use.
+
+Owns: everything that belongs to one session and nothing else. Refuses: to decide which request
+belongs to it (``registry.py``) and to touch the wire (``endpoint.py``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from array import array
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from mcp_types import InitializeRequestParams
+
+from ccxt_mcp.mechanisms.lane import Lane
+from ccxt_mcp.model import Principal
+
+__all__ = ["SESSION", "Kind", "Session", "SessionKey", "Usage", "utc"]
+
+_LATENCIES = 64
+"""How many latencies are kept for the percentiles: 256 bytes a session."""
+
+SessionKey = tuple[str, str]
+"""(principal's name, session id): a guessed id reaches nobody else's session."""
+
+
+class Kind(StrEnum):
+    """How a session came to be."""
+
+    MINTED = "minted"
+    """``initialize`` was answered with an id of ours."""
+    NAMED = "named"
+    """The client chose the id; it opened on first use."""
+    WORKFLOW = "workflow"
+    """A name in the ``_meta`` of modern requests."""
+
+
+def utc(timestamp: float) -> str:
+    """POSIX seconds as UTC ISO-8601 with milliseconds and a ``Z``."""
+    moment = datetime.fromtimestamp(timestamp, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class Usage:
+    """Counters of one session's tool calls. Written by ``lanes.py`` only."""
+
+    __slots__ = ("_latencies", "_next", "calls", "errors", "timeouts")
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.errors = 0
+        self.timeouts = 0
+        self._latencies = array("f")
+        self._next = 0
+
+    def finished(self, milliseconds: float, *, error: bool, timeout: bool) -> None:
+        """Count one call that ended; its latency excludes the time in the lane."""
+        self.calls += 1
+        self.errors += error
+        self.timeouts += timeout
+        if len(self._latencies) < _LATENCIES:
+            self._latencies.append(milliseconds)
+        else:
+            self._latencies[self._next] = milliseconds
+            self._next = (self._next + 1) % _LATENCIES
+
+    def percentiles(self) -> dict[str, float] | None:
+        """Median and 95th percentile of the last 64 latencies in milliseconds; None before any."""
+        if not self._latencies:
+            return None
+        ordered = sorted(self._latencies)
+        last = len(ordered) - 1
+        return {
+            "p50": round(ordered[round(last * 0.5)], 1),
+            "p95": round(ordered[round(last * 0.95)], 1),
+        }
+
+
+class Session:
+    """A session of either era. Its identity never changes; what may change is declared here.
+
+    ``requests`` counts the HTTP requests being served: a session with any is neither expired nor
+    evicted. ``client_params`` and ``protocol_version`` are rewritten by ``initialize`` alone.
+    """
+
+    __slots__ = (
+        "client_ip",
+        "client_params",
+        "closed",
+        "connected_at",
+        "id",
+        "kind",
+        "label",
+        "lane",
+        "last_activity",
+        "principal",
+        "protocol_version",
+        "requests",
+        "state",
+        "touched",
+        "usage",
+    )
+
+    def __init__(
+        self,
+        session_id: str,
+        kind: Kind,
+        principal: Principal,
+        client_ip: str | None,
+        *,
+        protocol_version: str,
+        lane_limit: int,
+    ) -> None:
+        self.id = session_id
+        self.kind = kind
+        self.principal = principal
+        self.client_ip = client_ip
+        self.label = _label(session_id, kind)
+        self.lane = Lane(lane_limit)
+        self.usage = Usage()
+        self.state: dict[str, Any] = {}
+        self.protocol_version = protocol_version
+        self.client_params: InitializeRequestParams | None = None
+        self.requests = 0
+        self.closed = False
+        self.connected_at = self.last_activity = time.time()
+        self.touched = time.monotonic()
+
+    @property
+    def key(self) -> SessionKey:
+        """Where the registry keeps it."""
+        return (self.principal.name, self.id)
+
+    def touch(self) -> None:
+        """Note that the client was heard of."""
+        self.last_activity = time.time()
+        self.touched = time.monotonic()
+
+    def describe(self) -> dict[str, Any]:
+        """The session as ``/health`` shows it; no id of another caller's minted session in it."""
+        client = None
+        if self.client_params is not None:
+            info = self.client_params.client_info
+            client = f"{info.name}/{info.version}"[:128]
+        return {
+            "sessionId": self.label,
+            "connectedAt": utc(self.connected_at),
+            "lastActivity": utc(self.last_activity),
+            "clientIp": self.client_ip,
+            "kind": self.kind.value,
+            "principal": self.principal.name or None,
+            "client": client,
+            "protocolVersion": self.protocol_version,
+            "inFlight": int(self.lane.busy),
+            "queued": self.lane.waiting,
+            "calls": self.usage.calls,
+            "errors": self.usage.errors,
+            "timeouts": self.usage.timeouts,
+            "latencyMs": self.usage.percentiles(),
+        }
+
+    def __repr__(self) -> str:
+        return f"<Session {self.label} {self.kind.value} {self.lane!r} calls={self.usage.calls}>"
+
+
+def _label(session_id: str, kind: Kind) -> str:
+    """A minted id is a bearer secret of its session, so only a short hash of it is shown."""
+    if kind is Kind.MINTED:
+        return "#" + hashlib.sha256(session_id.encode()).hexdigest()[:12]
+    return session_id
+
+
+SESSION: ContextVar[Session | None] = ContextVar("ccxt_mcp_session", default=None)
+"""The legacy session of the request being served; the lane's entry reads it."""

@@ -1,0 +1,157 @@
+"""Reading one MCP message from one POST.
+
+Owns: the body's size bound and the checks on the JSON-RPC envelope, each with a remedy in its
+words. Refuses: everything that is not exactly one request, notification or response object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from mcp_types import INVALID_PARAMS, RequestId
+from starlette.types import Receive
+
+from ccxt_mcp.transport.refusal import PARSE_ERROR, Refusal
+
+__all__ = ["ClientGone", "Message", "accepts", "check_content_type", "parse", "read_body"]
+
+
+class ClientGone(Exception):
+    """The client left before its request was complete: nobody is there to be answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One JSON-RPC message of a client. ``method`` is None for a response to a request of ours."""
+
+    method: str | None
+    params: Mapping[str, Any] | None
+    id: RequestId | None
+
+    @property
+    def is_request(self) -> bool:
+        """Whether an answer is owed."""
+        return self.method is not None and self.id is not None
+
+
+async def read_body(receive: Receive, declared: bytes | None, limit: int) -> bytes:
+    """The request's body of at most ``limit`` bytes.
+
+    Raises:
+        Refusal: 413 beyond the limit, as soon as that is known.
+        ClientGone: the connection ended first.
+    """
+    if (
+        declared is not None
+        and declared.isdigit()
+        and (len(declared) > 18 or int(declared) > limit)
+    ):
+        raise _too_large(limit)
+    first = await receive()
+    if first["type"] == "http.disconnect":
+        raise ClientGone
+    body: bytes = first.get("body", b"")
+    if not first.get("more_body", False):
+        if len(body) > limit:
+            raise _too_large(limit)
+        return body
+    parts = bytearray(body)
+    while True:
+        if len(parts) > limit:
+            raise _too_large(limit)
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        parts += message.get("body", b"")
+        if not message.get("more_body", False):
+            if len(parts) > limit:
+                raise _too_large(limit)
+            return bytes(parts)
+
+
+def check_content_type(value: bytes | None) -> None:
+    """Only JSON: what a foreign web page can send without asking first is refused.
+
+    Raises:
+        Refusal: 415.
+    """
+    media = (value or b"").split(b";", 1)[0].strip().lower()
+    if media != b"application/json":
+        shown = repr(value.decode("latin-1")[:80]) if value else "missing"
+        raise Refusal(415, f"The Content-Type is {shown}; send `Content-Type: application/json`")
+
+
+def accepts(value: bytes | None) -> tuple[bool, bool]:
+    """(may the answer be JSON, may it be an event stream); a missing header is ``*/*``."""
+    if value is None or not value.strip():
+        return True, True
+    json = sse = False
+    for part in value.lower().split(b","):
+        media, _, parameters = part.partition(b";")
+        if parameters.replace(b" ", b"").startswith((b"q=0,", b"q=0;")) or parameters.strip() in (
+            b"q=0",
+            b"q=0.0",
+        ):
+            continue
+        match media.strip():
+            case b"*/*":
+                return True, True
+            case b"application/json" | b"application/*":
+                json = True
+            case b"text/event-stream" | b"text/*":
+                sse = True
+    return json, sse
+
+
+def parse(body: bytes) -> Message:
+    """One JSON-RPC message.
+
+    Raises:
+        Refusal: 400, with the JSON-RPC code and the request's id where one could be read.
+    """
+    try:
+        decoded = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        what = "empty" if not body.strip() else "not valid JSON"
+        raise Refusal(400, f"Parse error: the body is {what}", rpc_code=PARSE_ERROR) from None
+    if isinstance(decoded, list):
+        raise Refusal(
+            400, "The body is an array: send one JSON-RPC message per POST, batches are not served"
+        )
+    if not isinstance(decoded, dict):
+        raise Refusal(400, "The body must be one JSON-RPC object")
+    request_id = decoded.get("id")
+    has_id = "id" in decoded
+    if has_id and (not isinstance(request_id, str | int) or isinstance(request_id, bool)):
+        raise Refusal(400, "The JSON-RPC `id` must be a string or an integer")
+    if decoded.get("jsonrpc") != "2.0":
+        raise Refusal(400, 'The body must carry `"jsonrpc": "2.0"`', request_id=request_id)
+    if "method" not in decoded:
+        if has_id and ("result" in decoded or "error" in decoded):
+            return Message(None, decoded, request_id)
+        raise Refusal(400, "The JSON-RPC `method` is missing", request_id=request_id)
+    method = decoded["method"]
+    if not isinstance(method, str):
+        raise Refusal(400, "The JSON-RPC `method` must be a string", request_id=request_id)
+    params = decoded.get("params")
+    if params is not None and not isinstance(params, dict):
+        raise Refusal(
+            400,
+            "The JSON-RPC `params` must be an object",
+            rpc_code=INVALID_PARAMS,
+            request_id=request_id,
+        )
+    if not has_id and not method.startswith("notifications/"):
+        raise Refusal(
+            400,
+            f"The JSON-RPC `id` is missing: `{method[:64]}` is a request, and one without an `id`"
+            ' cannot be answered; add for instance `"id": 1`',
+        )
+    return Message(method, params, request_id)
+
+
+def _too_large(limit: int) -> Refusal:
+    return Refusal(413, f"The body is larger than {limit} bytes (`max_body_bytes`)")
