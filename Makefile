@@ -11,7 +11,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; 
 
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo serve test test-fast lint format bench lock clean
+.PHONY: help demo serve test test-fast test-clients lint format bench lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 20
@@ -39,6 +39,11 @@ test: lint ## style, types and all tests
 
 test-fast: $(VENV)/dev ## the unit tests alone
 	$(BIN)/python -m pytest tests/unit $(ARGS)
+
+test-clients: $(VENV)/dev ## real TypeScript clients against the server (needs Node.js 20 or newer)
+	@command -v node >/dev/null && command -v npm >/dev/null || { echo "test-clients needs Node.js 20 or newer with npm on the PATH (your system's package, or https://nodejs.org)" >&2; exit 1; }
+	cd tests/clients && npm ci --silent --no-audit --no-fund
+	$(BIN)/python -m pytest -m node $(ARGS) tests/clients
 
 lint: $(VENV)/dev ## style and strict types
 	$(BIN)/ruff check .

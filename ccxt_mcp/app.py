@@ -1,0 +1,206 @@
+"""The composition root of the HTTP server: settings in, ASGI application out.
+
+Owns: which rooms exist and how they are joined. Refuses: behaviour of its own. Everything that one
+application shares (sessions, exchanges, the MCP server) is made here and lives as long as its
+lifespan.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Protocol
+
+from mcp.server.lowlevel import Server
+from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.routing import Route
+
+from ccxt_mcp import __version__
+from ccxt_mcp.callers import Tokens
+from ccxt_mcp.ops.health import health_routes, sees_sessions
+from ccxt_mcp.product import Product, assemble
+from ccxt_mcp.settings import Settings, load_settings
+from ccxt_mcp.tools.boundary import failure_result
+from ccxt_mcp.transport.endpoint import Endpoint
+from ccxt_mcp.transport.guard import Guard, is_loopback, peer_of
+from ccxt_mcp.transport.lanes import queue_tool_calls
+from ccxt_mcp.transport.registry import Registry
+from ccxt_mcp.transport.session import utc
+
+__all__ = ["MCP_PATH", "HighLevelServer", "create_app"]
+
+MCP_PATH = "/mcp"
+
+
+class HighLevelServer(Protocol):
+    """What ``create_app`` uses of the SDK's ``MCPServer``."""
+
+    def streamable_http_app(self) -> Any:
+        """Makes the session manager."""
+
+    @property
+    def session_manager(self) -> StreamableHTTPSessionManager:
+        """Knows the low-level server."""
+
+
+class _Lifespan:
+    """Enters the server's lifespan once, through the SDK's manager, and keeps what it yielded."""
+
+    def __init__(self, server: Server[Any], manager: StreamableHTTPSessionManager) -> None:
+        self._manager = manager
+        self.state: Any = None
+        self.running = False
+        original = server.lifespan
+
+        @asynccontextmanager
+        async def keep(of: Server[Any]) -> AsyncIterator[Any]:
+            async with original(of) as state:
+                self.state = state
+                try:
+                    yield state
+                finally:
+                    self.state = None
+
+        server.lifespan = keep
+
+    @asynccontextmanager
+    async def run(self) -> AsyncIterator[None]:
+        async with self._manager.run():
+            self.running = True
+            try:
+                yield
+            finally:
+                self.running = False
+
+
+def create_app(
+    settings: Settings | None = None,
+    mcp_server: Server[Any] | HighLevelServer | None = None,
+    *,
+    product: Product | None = None,
+) -> Starlette:
+    """An ASGI application that serves ``/mcp``, ``/health``, ``/live`` and ``/ready``.
+
+    Args:
+        settings: from files and the environment when omitted (``load_settings``).
+        mcp_server: any MCP server object of the SDK, low-level ``Server`` or ``MCPServer``, to be
+            served by this transport instead of the product's own tools.
+        product: a product that was assembled before, instead of one from ``settings``.
+
+    Raises:
+        ConfigurationError: the settings, an account, a token or a profile cannot be used.
+    """
+    if product is not None:
+        settings = product.settings
+    elif settings is None:
+        settings = load_settings()
+    if mcp_server is None:
+        product = product or assemble(settings)
+        server, tokens = product.server, product.tokens
+    else:
+        server, tokens = _low_level(mcp_server), Tokens.from_settings(settings)
+    registry = Registry(
+        max_sessions=settings.max_sessions,
+        max_per_client=settings.max_sessions_per_client,
+        idle_timeout=settings.session_idle_timeout,
+        adopt_named=settings.adopt_named_sessions,
+        lane_limit=settings.lane_queue_max,
+    )
+    manager = StreamableHTTPSessionManager(
+        app=server, max_request_body_size=settings.max_body_bytes, stateless=True
+    )
+    lifespan = _Lifespan(server, manager)
+    queue_tool_calls(server, registry, refuse=failure_result, wait_max=settings.lane_wait_max)
+    endpoint = Endpoint(
+        server, manager, lambda: lifespan.state, registry, max_body=settings.max_body_bytes
+    )
+    started = time.time()
+
+    def snapshot(limit: int, offset: int) -> dict[str, Any]:
+        return {
+            "version": __version__,
+            "startedAt": utc(started),
+            "activeSessions": len(registry),
+            "sessions": registry.describe(limit, offset),
+            "limit": limit,
+            "offset": offset,
+            "exchanges": {} if product is None else product.gateway.snapshot(),
+        }
+
+    def may_see_all(request: Request) -> bool:
+        peer = peer_of(request.scope)
+        return sees_sessions(
+            peer.principal.scopes,
+            tokens_required=tokens.required,
+            loopback=is_loopback(peer.client_ip),
+        )
+
+    @asynccontextmanager
+    async def run(_: Starlette) -> AsyncIterator[None]:
+        async with lifespan.run():
+            sweeper = asyncio.create_task(_sweep(registry, settings.session_idle_timeout))
+            try:
+                yield
+            finally:
+                sweeper.cancel()
+
+    middleware = [
+        Middleware(
+            Guard,
+            tokens=tokens,
+            allowed_hosts=settings.allowed_hosts,
+            allowed_origins=settings.allowed_origins,
+            trusted_proxies=settings.trusted_proxies,
+        )
+    ]
+    if settings.allowed_origins:
+        # Outside the guard: a browser's preflight carries no token.
+        middleware.insert(
+            0,
+            Middleware(
+                CORSMiddleware,
+                allow_origin_regex="|".join(map(_origin_pattern, settings.allowed_origins)),
+                allow_methods=["GET", "POST", "DELETE"],
+                allow_headers=["*"],
+                expose_headers=["Mcp-Session-Id"],
+            ),
+        )
+    app = Starlette(
+        routes=[
+            # No `methods`: the endpoint answers a wrong one itself.
+            Route(MCP_PATH, endpoint=endpoint),
+            *health_routes(snapshot, ready=lambda: lifespan.running, may_see_all=may_see_all),
+        ],
+        middleware=middleware,
+        lifespan=run,
+    )
+    app.state.registry = registry
+    return app
+
+
+def _low_level(server: Server[Any] | HighLevelServer) -> Server[Any]:
+    if isinstance(server, Server):
+        return server
+    # The SDK's public way from an `MCPServer` to the server under it.
+    server.streamable_http_app()
+    return server.session_manager.app
+
+
+def _origin_pattern(origin: str) -> str:
+    """An entry of ``allowed_origins`` as the guard reads it: a port of ``*`` is any port or none."""
+    bare = origin.removesuffix(":*")
+    return re.escape(bare) + (r"(:\d+)?" if bare != origin else "")
+
+
+async def _sweep(registry: Registry, idle_timeout: float) -> None:
+    """End idle sessions, at most a tenth of the timeout late."""
+    while True:
+        await asyncio.sleep(min(60.0, max(0.05, idle_timeout / 10)))
+        registry.expire()

@@ -1,0 +1,120 @@
+"""How large a result may be, and how it says that it is not all.
+
+Owns: the size of one result, the cut, and the notice. A cut result is always valid JSON of the
+documented shape: whole rows are left out from the end, and ``truncated``, ``total`` and ``notice``
+say so. Refuses: what is asked of an exchange (the tools bound that by their arguments).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+__all__ = ["CUT_SCHEMA", "MAX_BYTES", "Answer", "page", "serialise"]
+
+MAX_BYTES = 60_000
+"""Bytes of JSON in one result: about 2.4 per token of a common tokenizer, so below 25,000 tokens,
+the most that widespread clients take from one tool call."""
+
+CUT_SCHEMA: dict[str, Any] = {
+    "truncated": {"type": "boolean", "description": "True when there is more than is shown."},
+    "total": {"type": "integer", "description": "Rows known to the server, shown or not."},
+    "notice": {"type": "string", "description": "How to get the rest."},
+}
+"""Properties that every result with rows has in its schema."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a tool found.
+
+    Attributes:
+        data: the result, of the tool's output schema.
+        rows: the keys of the lists that may be cut.
+        more: how to get the rest, as a sentence for the notice.
+        offset: for results that are read in pages, where this page begins; the cut then moves
+            ``nextOffset``.
+        keep_end: whether a cut leaves out the first rows instead of the last ones.
+    """
+
+    data: dict[str, Any]
+    rows: tuple[str, ...] = ()
+    more: str = ""
+    offset: int | None = None
+    keep_end: bool = False
+
+
+def page(
+    key: str,
+    shown: list[Any],
+    total: int,
+    *,
+    more: str,
+    offset: int | None = None,
+    maybe_more: bool = False,
+    keep_end: bool = False,
+    **head: Any,
+) -> Answer:
+    """An answer that shows ``shown`` of ``total`` known rows under ``key``.
+
+    Args:
+        key: name of the list.
+        shown: its rows, projected.
+        total: how many there are, as far as the server knows.
+        more: how to get the rest.
+        offset: where the page begins, for results read in pages.
+        maybe_more: the exchange sent as many as it was asked for, so that it may have more.
+        keep_end: as in ``Answer``.
+        head: further properties of the result, shown before the list.
+    """
+    answer = Answer({**head, key: shown, "total": total}, (key,), more, offset, keep_end)
+    rest = total - (offset or 0) - len(shown)
+    answer.data["truncated"] = rest > 0 or maybe_more
+    if rest > 0:
+        _say(answer.data, answer)
+    elif maybe_more:
+        answer.data["notice"] = f"Shown: {len(shown)} rows; there may be more. {more}"
+    return answer
+
+
+def _say(data: dict[str, Any], answer: Answer) -> None:
+    shown = len(data[answer.rows[0]])
+    data["truncated"] = True
+    data["notice"] = f"Shown: {shown} of {data['total']} rows. {answer.more}"
+    if answer.offset is not None:
+        data["nextOffset"] = answer.offset + shown
+
+
+def serialise(answer: Answer) -> tuple[dict[str, Any], str]:
+    """The result, cut to ``MAX_BYTES`` of JSON, and that JSON.
+
+    Raises:
+        ValueError: the result is too large and has nothing that may be cut.
+    """
+    data = answer.data
+    raw = orjson.dumps(data)
+    if len(raw) <= MAX_BYTES:
+        return data, raw.decode()
+    full = {key: data[key] for key in answer.rows}
+    most = max(map(len, full.values()), default=0)
+    data = dict(data)
+    if full:
+        data.setdefault("total", most)
+    # The largest number of rows that fits, found by halving: a dump of what fits costs far less
+    # than the answer did, and no estimate of a row's size can be wrong.
+    low, high = 0, most
+    while high:
+        keep = (low + high) // 2
+        for key, rows in full.items():
+            data[key] = rows[max(0, len(rows) - keep) :] if answer.keep_end else rows[:keep]
+        _say(data, answer)
+        raw = orjson.dumps(data)
+        if len(raw) > MAX_BYTES:
+            high = keep
+        elif high - keep <= 1 or len(raw) > MAX_BYTES * 0.95:
+            return data, raw.decode()
+        else:
+            low = keep
+    raise ValueError(f"a result of {len(raw)} bytes has no rows to cut")

@@ -1,0 +1,210 @@
+"""The walk of one tool call: deadline, exchange and account, lease, CCXT.
+
+Owns: the deadline of a call (one, around everything after the lane: the tables' load, the clone,
+every request), the choice of exchange and account, and the choice between a shared and a private
+instance. Refuses: retries and limits (``exchanges/``), the wire (``tools/boundary.py``), and any
+CCXT method that ``policy.py`` does not list.
+
+When the deadline passes, the work is cancelled, not abandoned: the HTTP request is closed and the
+lease given back before the caller hears of it. A cancellation from outside passes untouched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+from ccxt_mcp.accounts import Account, Accounts
+from ccxt_mcp.calls.policy import Effect, Operation, Side, operation
+from ccxt_mcp.errors import Code, Failure
+from ccxt_mcp.exchanges.gateway import Gateway
+from ccxt_mcp.exchanges.lease import Lease
+from ccxt_mcp.settings import Settings
+
+__all__ = ["Call", "Calls"]
+
+_T = TypeVar("_T")
+
+_log = logging.getLogger("ccxt_mcp.faults")
+
+
+class Call:
+    """One tool call under way: what it uses, for its own steps, its log line and its failure.
+
+    Attributes:
+        operation: the unified CCXT name of the step under way, or the tool's name before any.
+        exchange: the profile's name, once chosen.
+        account: the account's name, once chosen; never anything else of an account.
+    """
+
+    __slots__ = ("_calls", "account", "exchange", "operation")
+
+    def __init__(self, calls: Calls, name: str) -> None:
+        self._calls = calls
+        self.operation = name
+        self.exchange: str | None = None
+        self.account: str | None = None
+
+    @property
+    def gateway(self) -> Gateway:
+        """The exchanges, for what needs no lease (names and static facts)."""
+        return self._calls.gateway
+
+    @property
+    def accounts(self) -> Accounts:
+        """The configured accounts."""
+        return self._calls.accounts
+
+    @property
+    def settings(self) -> Settings:
+        """The server's settings."""
+        return self._calls.settings
+
+    def choose_exchange(self, exchange: str | None) -> str:
+        """The profile's name: the argument, else the default exchange.
+
+        Raises:
+            Failure: ``invalid_argument`` when there is neither; ``unknown_exchange``.
+        """
+        name = exchange or self.settings.default_exchange
+        if name is None:
+            raise Failure(
+                Code.INVALID_ARGUMENT,
+                "`exchange` is required: this server has no default exchange.",
+                hint="Pass `exchange` (`list_exchanges` has the names), or set `default_exchange` "
+                "in the server's configuration.",
+            )
+        self.exchange = self.gateway.profile(name).name
+        return self.exchange
+
+    def choose_account(self, exchange: str | None, account: str | None) -> Account:
+        """The account: by name, else the exchange's default or only one.
+
+        Raises:
+            Failure: ``invalid_argument`` (several and no default; the names are listed),
+                ``unknown_account``, ``unknown_exchange``.
+        """
+        if exchange is not None:
+            self.choose_exchange(exchange)
+        chosen = self.accounts.resolve(
+            exchange, account, default_exchange=self.settings.default_exchange
+        )
+        self.exchange, self.account = chosen.exchange, chosen.name
+        return chosen
+
+    @asynccontextmanager
+    async def public(self, exchange: str | None, method: str) -> AsyncIterator[Lease]:
+        """A shared instance; ``method`` names what it is wanted for."""
+        self._enter(method, Side.PUBLIC)
+        async with self.gateway.public(self.choose_exchange(exchange)) as lease:
+            yield lease
+
+    @asynccontextmanager
+    async def private(
+        self, exchange: str | None, account: str | None, method: str
+    ) -> AsyncIterator[Lease]:
+        """An instance with the account's keys, made for this call and dropped after it."""
+        self._enter(method, Side.PRIVATE)
+        async with self.gateway.private(self.choose_account(exchange, account)) as lease:
+            yield lease
+
+    async def fetch(self, lease: Lease, method: str, *args: Any, **kwargs: Any) -> Any:
+        """Call a unified method that the table allows.
+
+        Raises:
+            Failure: ``not_supported`` before any request when the exchange does not offer it;
+                otherwise whatever the exchange's answer was translated to.
+        """
+        step = self._enter(method, None)
+        if not lease.has(step.name):
+            raise Failure(
+                Code.NOT_SUPPORTED,
+                f"{lease.exchange} does not offer {step.name}.",
+                exchange=lease.exchange,
+                operation=step.name,
+            )
+        return await lease.call(method, *args, **kwargs)
+
+    def _enter(self, method: str, side: Side | None) -> Operation:
+        step = operation(method)
+        if step.effect is not Effect.READ or (side is not None and step.side is not side):
+            raise AssertionError(f"{method} may not be used like this")
+        self.operation = step.name
+        return step
+
+
+class Calls:
+    """Runs tool calls, each under one deadline.
+
+    Args:
+        gateway: the exchanges.
+        accounts: the configured accounts.
+        settings: ``tool_timeout`` (seconds) and ``default_exchange`` are used.
+        redact: removes secrets from the texts of unexpected faults before they are logged.
+    """
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        accounts: Accounts,
+        settings: Settings,
+        *,
+        redact: Callable[[str], str] = str,
+    ) -> None:
+        self.gateway = gateway
+        self.accounts = accounts
+        self.settings = settings
+        self._redact = redact
+        self._timeout = settings.tool_timeout
+
+    def begin(self, name: str) -> Call:
+        """A call that has not used anything yet; ``name`` is the tool's."""
+        return Call(self, name)
+
+    async def run(self, call: Call, work: Callable[[Call], Awaitable[_T]]) -> _T:
+        """Do the work within the tool's deadline, which starts now.
+
+        Raises:
+            Failure: the work's own; ``timeout`` at the deadline; ``internal`` for anything else
+                that goes wrong, whose details are logged under a reference and not passed on.
+        """
+        scope = asyncio.timeout(self._timeout)
+        try:
+            async with scope:
+                return await work(call)
+        except Failure:
+            # CCXT turns the cancellation of its request into an error of its own now and then;
+            # the deadline is what ended the call all the same.
+            if scope.expired():
+                raise self._timed_out(call) from None
+            raise
+        except Exception as error:
+            if scope.expired():
+                raise self._timed_out(call) from None
+            raise self.fault(call, error) from None
+
+    def fault(self, call: Call, error: BaseException) -> Failure:
+        """Log an unexpected error, redacted, and return what its caller may know of it."""
+        reference = secrets.token_hex(4)
+        text = self._redact("".join(traceback.format_exception(error)))
+        _log.error("fault %s in %s\n%s", reference, call.operation, text)
+        return Failure(
+            Code.INTERNAL,
+            f"This server failed at {call.operation} (reference {reference}).",
+            exchange=call.exchange,
+            operation=call.operation,
+            details={"reference": reference},
+        )
+
+    def _timed_out(self, call: Call) -> Failure:
+        return Failure(
+            Code.TIMEOUT,
+            f"{call.operation} operation timed out after {round(self._timeout * 1000)}ms",
+            exchange=call.exchange,
+            operation=call.operation,
+        )

@@ -1,0 +1,153 @@
+"""The door to all exchanges: names in, leases out.
+
+Owns: which profiles there are, one room per profile, and the end of all of them. Refuses: keys of
+its own, MCP, and every question about a call that CCXT's instances can answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import ssl
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+from ccxt_mcp.errors import Code, Failure
+from ccxt_mcp.exchanges.catalog import ExchangeFacts, catalog
+from ccxt_mcp.exchanges.http import trusting
+from ccxt_mcp.exchanges.lease import Lease
+from ccxt_mcp.exchanges.pool import AccountLike, ExchangeRoom, Leasing, Surroundings
+from ccxt_mcp.settings import ExchangeProfile
+
+__all__ = ["Gateway"]
+
+
+class Gateway:
+    """Leases on exchange instances.
+
+    Args:
+        profiles: the configured profiles by name. Every CCXT id is a profile too, with defaults.
+        ccxt_timeout: seconds for one HTTP request.
+        redact: takes the secrets out of a text; applied to everything an exchange says.
+        on_progress: told in a short sentence when market tables start and finish loading.
+
+    Bound to the event loop that it is first used in. Mutable: ``_rooms`` (one per profile in
+    use), ``_tls`` (one context per certificate file).
+    """
+
+    def __init__(
+        self,
+        profiles: Mapping[str, ExchangeProfile],
+        *,
+        ccxt_timeout: float = 10.0,
+        redact: Callable[[str], str] = str,
+        on_progress: Callable[[str], None] | None = None,
+    ) -> None:
+        self._profiles = dict(profiles)
+        self._rooms: dict[str, ExchangeRoom] = {}
+        self._tls: dict[str, asyncio.Task[ssl.SSLContext]] = {}
+        self._closed = False
+        self._around = Surroundings(
+            timeout_ms=round(ccxt_timeout * 1000),
+            redact=redact,
+            progress=on_progress or _silent,
+            tls=self._trusting,
+        )
+
+    def __repr__(self) -> str:
+        return f"<Gateway {list(self._rooms.values())}>"
+
+    async def start(self) -> None:
+        """Nothing is opened before it is asked for."""
+
+    async def close(self) -> None:
+        """Close every connection and stop every load. Leases still out become useless."""
+        self._closed = True
+        rooms, self._rooms = list(self._rooms.values()), {}
+        contexts, self._tls = list(self._tls.values()), {}
+        for task in contexts:
+            task.cancel()
+        await asyncio.gather(*(room.close() for room in rooms))
+        await asyncio.gather(*contexts, return_exceptions=True)
+
+    def profile(self, name: str) -> ExchangeProfile:
+        """A configured profile, or the default one of a CCXT id.
+
+        Raises ``Failure`` (``unknown_exchange``) with the likely names.
+        """
+        found = self._profiles.get(name)
+        if found is not None:
+            self._facts_of(found)
+            return found
+        if name not in catalog().exchanges:
+            raise self._unknown(name)
+        return ExchangeProfile(name=name, exchange=name)
+
+    def exchange_ids(self) -> tuple[str, ...]:
+        """CCXT's exchange ids, in alphabetical order. Imports none of them."""
+        return tuple(sorted(catalog().exchanges))
+
+    def facts(self, name: str) -> ExchangeFacts:
+        """What CCXT says about a profile's exchange. Loads nothing."""
+        return self._facts_of(self.profile(name))
+
+    def public(self, name: str) -> AbstractAsyncContextManager[Lease]:
+        """The shared instance of a profile, market tables loaded."""
+        return Leasing(self._room(name))
+
+    def private(self, account: AccountLike) -> AbstractAsyncContextManager[Lease]:
+        """An instance made for one call with the account's keys, and dropped after it."""
+        return Leasing(self._room(account.exchange), account)
+
+    def snapshot(self) -> dict[str, Any]:
+        """The state of every profile in use, as JSON values."""
+        return {name: room.snapshot() for name, room in sorted(self._rooms.items())}
+
+    def _room(self, name: str) -> ExchangeRoom:
+        if self._closed:
+            raise Failure(Code.INTERNAL, "the server is shutting down")
+        room = self._rooms.get(name)
+        if room is None:
+            profile = self.profile(name)
+            room = ExchangeRoom(profile, self._facts_of(profile), self._around)
+            self._rooms[name] = room
+        return room
+
+    def _facts_of(self, profile: ExchangeProfile) -> ExchangeFacts:
+        facts = catalog().exchanges.get(profile.exchange)
+        if facts is None:
+            raise Failure(
+                Code.UNKNOWN_EXCHANGE,
+                f"profile {profile.name!r} names the exchange {profile.exchange!r}, which CCXT"
+                f" {catalog().ccxt_version} does not have{_meant(profile.exchange, ())}",
+                hint=f"Correct `exchange` in [exchanges.{profile.name}].",
+                exchange=profile.name,
+            )
+        return facts
+
+    def _unknown(self, name: str) -> Failure:
+        shown = name[:64]
+        return Failure(
+            Code.UNKNOWN_EXCHANGE,
+            f"there is no exchange {shown!r}{_meant(shown, self._profiles)}",
+            details={"profiles": sorted(self._profiles)} if self._profiles else None,
+        )
+
+    async def _trusting(self, ca_file: str) -> ssl.SSLContext:
+        """The TLS context for a certificate file; all profiles that trust the same share it."""
+        task = self._tls.get(ca_file)
+        if task is None or (task.done() and (task.cancelled() or task.exception())):
+            task = asyncio.create_task(trusting(ca_file))
+            self._tls[ca_file] = task
+        return await asyncio.shield(task)
+
+
+def _silent(_: str) -> None:
+    pass
+
+
+def _meant(name: str, profiles: Mapping[str, Any] | tuple[()]) -> str:
+    names = [*profiles, *catalog().exchanges]
+    near = difflib.get_close_matches(name.lower(), names, n=3)
+    return f"; did you mean {', '.join(dict.fromkeys(near))}?" if near else ""

@@ -1,0 +1,165 @@
+"""The right to use one exchange instance, for as long as it lasts.
+
+Owns: the call into CCXT with its wire record, the refusal after release, and the cutting of
+whatever could keep an instance alive. Refuses: making instances (``pool``), retrying (above).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import difflib
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from ccxt_mcp.errors import Code, Failure
+from ccxt_mcp.exchanges.catalog import catalog
+from ccxt_mcp.exchanges.failures import Wire, forget, translate
+from ccxt_mcp.exchanges.http import WIRE
+from ccxt_mcp.exchanges.truth import Untrue, check_result
+
+__all__ = ["Lease"]
+
+
+class Lease:
+    """One exchange instance, shared (public) or one's own (private).
+
+    ``id`` is CCXT's id of the exchange, ``exchange`` the profile's name. Every use after the end of
+    the ``async with`` that gave it raises ``RuntimeError``.
+    """
+
+    __slots__ = ("_instance", "_redact", "exchange", "id", "private", "wire")
+
+    def __init__(
+        self, instance: Any, *, exchange: str, private: bool, redact: Callable[[str], str]
+    ) -> None:
+        self._instance = instance
+        self._redact = redact
+        self.exchange = exchange
+        self.id: str = instance.id
+        self.private = private
+        self.wire = Wire()
+
+    def __repr__(self) -> str:
+        kind = "private" if self.private else "public"
+        state = "released" if self._instance is None else "held"
+        return f"<Lease {self.exchange} {kind} {state}>"
+
+    @property
+    def timeframes(self) -> Mapping[str, str]:
+        """Unified timeframes of candles → the exchange's own."""
+        return MappingProxyType(self._held().timeframes or {})
+
+    def has(self, unified: str) -> bool:
+        """Whether CCXT offers a unified method (``fetchOpenOrders``) here, emulated included."""
+        return bool(self._held().has.get(unified))
+
+    def markets(self) -> Mapping[str, Mapping[str, Any]]:
+        """All markets by symbol. Shared by everybody: read only."""
+        return MappingProxyType(self._held().markets)
+
+    def market(self, symbol: str) -> Mapping[str, Any]:
+        """One market by its unified symbol. Read only. Raises ``Failure`` (``unknown_symbol``)."""
+        markets = self._held().markets
+        found = markets.get(symbol)
+        if found is None:
+            raise self._unknown(symbol, markets)
+        return MappingProxyType(found)
+
+    async def call(
+        self, method: str, *args: Any, params: Mapping[str, Any] | None = None, **kwargs: Any
+    ) -> Any:
+        """Call one of CCXT's unified methods by its Python name (``fetch_open_orders``).
+
+        ``params`` are copied, so that CCXT may write into them. Raises ``Failure`` only, besides
+        cancellation. ``ValueError`` for a name that is not a unified method is a mistake of ours.
+        """
+        operation = _OPERATIONS.get(method) or _learn(method)
+        instance = self._held()
+        failure: Failure
+        self.wire = wire = Wire()
+        token = WIRE.set(wire)
+        try:
+            fresh = copy.deepcopy(dict(params)) if params else {}
+            result = await getattr(instance, method)(*args, params=fresh, **kwargs)
+            check_result(result)
+            return result
+        except asyncio.CancelledError as error:
+            # The frames below hold the instance and its keys; a cancelled task may be kept long.
+            forget(error)
+            raise error
+        except Untrue as error:
+            failure = Failure(
+                Code.BAD_RESPONSE,
+                f"{self.exchange}: {error}",
+                exchange=self.exchange,
+                operation=operation,
+            )
+        except Exception as error:
+            failure = translate(
+                error,
+                exchange=self.exchange,
+                operation=operation,
+                ccxt_id=self.id,
+                timeout_ms=int(instance.timeout),
+                wire=wire,
+                redact=self._redact,
+            )
+            forget(error)
+        finally:
+            WIRE.reset(token)
+            del instance
+        # Out here nothing is being handled: the failure gets neither cause nor context.
+        raise failure
+
+    def _held(self) -> Any:
+        if self._instance is None:
+            raise RuntimeError(
+                f"a lease on {self.exchange} was used after its release; take one for each call"
+            )
+        return self._instance
+
+    def _end(self) -> Any:
+        """Give the instance back; for the pool alone."""
+        instance, self._instance = self._instance, None
+        return instance
+
+    def _unknown(self, symbol: str, markets: Mapping[str, Any]) -> Failure:
+        near = _near(symbol, markets)
+        meant = f"; did you mean {', '.join(near)}?" if near else ""
+        return Failure(
+            Code.UNKNOWN_SYMBOL,
+            f"{self.exchange} does not list {symbol[:64]!r}{meant}",
+            exchange=self.exchange,
+            details={"similar": near} if near else None,
+        )
+
+
+_OPERATIONS: dict[str, str] = {}
+"""snake_case → camelCase of the methods called so far. Bounded by CCXT's unified methods."""
+
+
+def _learn(method: str) -> str:
+    for unified, snake in catalog().methods.items():
+        _OPERATIONS.setdefault(snake, unified)
+    try:
+        return _OPERATIONS[method]
+    except KeyError:
+        raise ValueError(f"{method!r} is not a unified method of CCXT") from None
+
+
+def _near(symbol: str, markets: Mapping[str, Any]) -> list[str]:
+    """Up to three symbols like ``symbol``, in time that does not grow into a stall."""
+    wanted = _plain(symbol[:64])
+    same = [each for each in markets if _plain(each) == wanted][:3]
+    if same:
+        return same
+    # difflib on thousands of symbols would hold the event loop for a tenth of a second.
+    likely = [each for each in markets if wanted and each.startswith(wanted[:2])]
+    likely += [each for each in markets if wanted[-4:] and _plain(each).endswith(wanted[-4:])]
+    return difflib.get_close_matches(symbol[:64].upper(), list(dict.fromkeys(likely))[:400], n=3)
+
+
+def _plain(symbol: str) -> str:
+    return "".join(filter(str.isalnum, symbol)).upper()

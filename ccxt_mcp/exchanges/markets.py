@@ -1,0 +1,98 @@
+"""Market tables: loaded once per profile, for everybody.
+
+Owns: the single flight of a load and the outcome that all its waiters get. Refuses: knowing how to
+load (its caller says), keeping tables on disk and refreshing them (later; both replace ``load``).
+
+CCXT's own ``load_markets`` shares one task among its waiters without a shield: one waiter's timeout
+cancels the load for everybody (github.com/ccxt/ccxt/issues/29926). Here the task is the server's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
+
+from ccxt_mcp.errors import Code, Failure
+
+__all__ = ["Loaded"]
+
+T = TypeVar("T")
+
+
+class Loaded(Generic[T]):
+    """A value that is made on first use by a task of its own.
+
+    Invariants: at most one task at a time; ``value`` is only ever set to a complete value; a
+    waiter's cancellation reaches nobody else; after a failure the next caller starts anew.
+    """
+
+    def __init__(self, load: Callable[[], Awaitable[T]], *, name: str) -> None:
+        self._load = load
+        self._name = name
+        self._task: asyncio.Task[T | Failure] | None = None
+        self._closed = False
+        self.value: T | None = None
+
+    @property
+    def loading(self) -> bool:
+        return self._task is not None
+
+    async def get(self) -> T:
+        """The value; waits for it if need be. Raises the ``Failure`` of the load."""
+        if self.value is not None:
+            return self.value
+        if self._closed:
+            raise self._shut()
+        if self._task is None:
+            self._task = asyncio.create_task(self._run(), name=f"load {self._name}")
+            self._task.add_done_callback(self._done)
+        task = self._task
+        try:
+            outcome = await asyncio.shield(task)
+        except asyncio.CancelledError:
+            waiter = asyncio.current_task()
+            if task.cancelled() and not (waiter and waiter.cancelling()):
+                raise self._shut() from None
+            raise
+        if isinstance(outcome, Failure):
+            raise _again(outcome)
+        return outcome
+
+    async def close(self) -> None:
+        """Stop a load under way; its waiters get a ``Failure``."""
+        self._closed = True
+        task = self._task
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+
+    def _shut(self) -> Failure:
+        return Failure(Code.INTERNAL, f"{self._name}: the server is shutting down", retryable=True)
+
+    async def _run(self) -> T | Failure:
+        # A Failure is returned, not raised: it has many readers, or none, and an exception that is
+        # raised in several places at once collects the frames of all of them.
+        try:
+            self.value = await self._load()
+        except Failure as failure:
+            return failure.with_traceback(None)
+        return self.value
+
+    def _done(self, task: asyncio.Task[T | Failure]) -> None:
+        self._task = None
+        if not task.cancelled():
+            task.exception()
+
+
+def _again(failure: Failure) -> Failure:
+    return Failure(
+        failure.code,
+        failure.message,
+        hint=failure.hint,
+        retryable=failure.retryable,
+        exchange=failure.exchange,
+        operation=failure.operation,
+        retry_after=failure.retry_after,
+        details=failure.details,
+    )

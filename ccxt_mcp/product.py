@@ -1,0 +1,110 @@
+"""The product as an MCP server, before any transport: settings in, server with exchanges behind it.
+
+Owns: how accounts, exchanges, calls and tools are joined, and that the exchanges' connections live
+exactly as long as the server's lifespan. Refuses: HTTP (``app.py``).
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from mcp.server.lowlevel import Server
+
+from ccxt_mcp import __version__
+from ccxt_mcp.accounts import Accounts, load_accounts
+from ccxt_mcp.callers import Tokens
+from ccxt_mcp.calls.pipeline import Calls
+from ccxt_mcp.errors import ConfigurationError
+from ccxt_mcp.exchanges.gateway import Gateway
+from ccxt_mcp.redaction import Redactor
+from ccxt_mcp.settings import Settings
+from ccxt_mcp.tools.server import build_server
+
+__all__ = ["Product", "assemble"]
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """Everything of one server that is not transport."""
+
+    settings: Settings
+    accounts: Accounts
+    tokens: Tokens
+    gateway: Gateway
+    redactor: Redactor
+    server: Server[Any]
+
+
+def assemble(
+    settings: Settings,
+    *,
+    environ: Mapping[str, str] | None = None,
+    on_progress: Callable[[str], None] | None = None,
+) -> Product:
+    """Join the rooms.
+
+    Args:
+        settings: validated settings.
+        environ: where ``env:`` values and exchange keys are looked up; the process's by default.
+        on_progress: told in words while market tables load.
+
+    Raises:
+        ConfigurationError: an account, a token or a profile cannot be used.
+    """
+    environ = os.environ if environ is None else environ
+    redactor = Redactor()
+    gateway = Gateway(
+        settings.exchanges,
+        ccxt_timeout=settings.ccxt_timeout,
+        redact=redactor.text,
+        on_progress=on_progress,
+    )
+    _check_exchanges(settings, gateway.exchange_ids())
+    accounts = load_accounts(settings, environ, gateway.exchange_ids())
+    tokens = Tokens.from_settings(settings, environ)
+    redactor.add(*settings.secrets(), *accounts.secrets(), *tokens.secrets())
+    server = build_server(
+        Calls(gateway, accounts, settings, redact=redactor.text), version=__version__
+    )
+
+    @asynccontextmanager
+    async def lifespan(_: Server[Any]) -> AsyncIterator[dict[str, Any]]:
+        await gateway.start()
+        try:
+            yield {}
+        finally:
+            await gateway.close()
+
+    server.lifespan = lifespan
+    return Product(settings, accounts, tokens, gateway, redactor, server)
+
+
+def _check_exchanges(settings: Settings, known: Sequence[str]) -> None:
+    """Refuse names that CCXT does not have now, rather than at the first call.
+
+    Raises:
+        ConfigurationError: names every setting that points nowhere.
+    """
+    problems = [
+        f"exchanges.{name}.exchange: CCXT has no exchange {_shown(profile.exchange, known)}"
+        for name, profile in settings.exchanges.items()
+        if profile.exchange not in known
+    ]
+    default = settings.default_exchange
+    names = [*settings.exchanges, *known]
+    if default is not None and default not in names:
+        problems.append(
+            f"default_exchange: there is no profile and no exchange {_shown(default, names)}"
+        )
+    if problems:
+        raise ConfigurationError("The configuration is not valid: " + "; ".join(problems))
+
+
+def _shown(name: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, known, 1)
+    return f"{name!r}" + (f"; did you mean {close[0]!r}?" if close else "")

@@ -1,0 +1,155 @@
+"""Running an ASGI application under uvicorn, for our own commands.
+
+Owns: the listening socket and uvicorn's configuration. Refuses: a port that is taken, in words that
+name a way out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
+from types import FrameType
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from ccxt_mcp.errors import ConfigurationError
+
+__all__ = ["address_of", "bind", "run_until_stopped", "serving"]
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_BACKLOG = 2048
+_GRACE = 20
+"""Seconds that calls in flight get on shutdown; above the tool timeout."""
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening TCP socket; ``port`` 0 takes a free one.
+
+    Raises:
+        ConfigurationError: the address cannot be bound; the text says what to do instead.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host.strip("[]"), port))
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            remedy = "another program listens there: choose another `port` (`--port`), or stop it"
+        elif error.errno in (errno.EACCES, errno.EPERM):
+            remedy = "not permitted: ports below 1024 need privileges, choose a higher `port`"
+        else:
+            remedy = f"{error.strerror}: `host` must be an address of this machine"
+        raise ConfigurationError(f"cannot listen on {host}:{port}: {remedy}") from None
+    listener.setblocking(False)
+    return listener
+
+
+def address_of(listener: socket.socket) -> str:
+    """``http://host:port`` of a listening socket, as a client on this machine reaches it."""
+    host, port = listener.getsockname()[:2]
+    if host in ("0.0.0.0", "::"):
+        host = "127.0.0.1"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+class _Server(uvicorn.Server):
+    """uvicorn with signals that end in exit code 0, and a moment to wait for."""
+
+    def __init__(self, app: ASGIApp, *, signals: bool) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                access_log=False,
+                log_config=None,
+                server_header=False,
+                date_header=False,
+                proxy_headers=False,
+                timeout_keep_alive=75,
+                timeout_graceful_shutdown=_GRACE,
+                lifespan="on",
+                ws="none",
+            )
+        )
+        self._signals = signals
+        self.up = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        try:
+            await super().startup(sockets)
+        except SystemExit:
+            raise ConfigurationError("the server did not start; the log says why") from None
+        self.up.set()
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        # uvicorn's own raises the signal again after the shutdown, so a clean stop would end in
+        # exit code 143, and it ignores a second SIGTERM.
+        if not self._signals:
+            yield
+            return
+        before = {name: signal.signal(name, self._stop) for name in _SIGNALS}
+        try:
+            yield
+        finally:
+            for name, handler in before.items():
+                signal.signal(name, handler)
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+
+async def run_until_stopped(
+    app: ASGIApp, listener: socket.socket, *, started: Callable[[str], None] | None = None
+) -> None:
+    """Serve until SIGINT or SIGTERM; a second one does not wait for calls in flight.
+
+    Args:
+        started: told the base URL once the listener answers.
+
+    Raises:
+        ConfigurationError: the application did not start; its own error is in the log.
+    """
+    server = _Server(app, signals=True)
+
+    async def announce() -> None:
+        await server.up.wait()
+        if started is not None:
+            started(address_of(listener))
+
+    announcing = asyncio.create_task(announce())
+    try:
+        await server.serve(sockets=[listener])
+    finally:
+        announcing.cancel()
+
+
+@asynccontextmanager
+async def serving(app: ASGIApp, listener: socket.socket) -> AsyncIterator[str]:
+    """Serve in the running event loop while the context lasts; yields the base URL.
+
+    Installs no signal handlers, so it can stand beside other servers of one process.
+
+    Raises:
+        ConfigurationError: the application did not start; its own error is in the log.
+    """
+    server = _Server(app, signals=False)
+    task = asyncio.create_task(server.serve(sockets=[listener]))
+    up = asyncio.create_task(server.up.wait())
+    try:
+        await asyncio.wait({task, up}, return_when=asyncio.FIRST_COMPLETED)
+        if not server.started:
+            await task
+        yield address_of(listener)
+    finally:
+        up.cancel()
+        server.should_exit = True
+        await task

@@ -1,0 +1,157 @@
+"""The one place where a call's outcome becomes wire format.
+
+Owns: finding the tool, the scope check, typed arguments, the deadline around the body, the form of
+a success and of a failure, and one log line per call. Refuses: sessions and transports (they come
+before), exchanges (they come after).
+
+A failure is a *tool result* with ``isError``: its text carries code, message and hint, and its
+``_meta["ccxt-mcp/failure"]`` the same as an object. It has no ``structuredContent``: the widespread
+older TypeScript SDK checks that against the output schema even on errors, and throws.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ccxt_mcp.calls.bounds import serialise
+from ccxt_mcp.calls.pipeline import Call, Calls
+from ccxt_mcp.errors import Code, Failure
+from ccxt_mcp.model import CALLER, Caller
+from ccxt_mcp.tools.arguments import did_you_mean, looks_secret, parse, schema, shown_name
+from ccxt_mcp.tools.tool import Tool
+
+__all__ = ["FAILURE_META", "Boundary", "failure_result", "failure_text"]
+
+FAILURE_META = "ccxt-mcp/failure"
+"""Key of the failure object in a result's ``_meta``."""
+
+_CONCEALED = "(not repeated: it looks like a credential)"
+
+_log = logging.getLogger("ccxt_mcp.calls")
+
+
+def failure_text(failure: Failure) -> str:
+    """``code: message. Hint: …``, the text that a person or a model reads."""
+    message = failure.message.rstrip()
+    if not message.endswith((".", "!", "?")):
+        message += "."
+    hint = f" Hint: {failure.hint}" if failure.hint else ""
+    return f"{failure.code.value}: {message}{hint}"
+
+
+def failure_result(failure: Failure) -> dict[str, Any]:
+    """The failure as the result of ``tools/call``."""
+    return {
+        "content": [{"type": "text", "text": failure_text(failure)}],
+        "isError": True,
+        "resultType": "complete",
+        "_meta": {FAILURE_META: failure.as_dict()},
+    }
+
+
+class Boundary:
+    """The tools of one server, ready to be listed and called.
+
+    Args:
+        calls: runs the bodies.
+        tools: in the order in which they are listed; names are unique.
+    """
+
+    def __init__(self, calls: Calls, tools: Iterable[Tool]) -> None:
+        self._calls = calls
+        self._tools: Mapping[str, Tool] = {tool.name: tool for tool in tools}
+        self._names = tuple(self._tools)
+        self.listing: dict[str, Any] = {
+            "tools": [tool.wire() for tool in self._tools.values()],
+            "resultType": "complete",
+        }
+        """The result of ``tools/list``; made once, never changed."""
+
+    def input_schema(self, name: str) -> Mapping[str, Any] | None:
+        """A tool's input schema, or None for an unknown name."""
+        tool = self._tools.get(name)
+        return None if tool is None else schema(tool.arguments)
+
+    async def call(self, name: str, arguments: Any) -> dict[str, Any]:
+        """Run a tool; every outcome but a cancellation is a result."""
+        started = time.perf_counter()
+        caller = CALLER.get()
+        tool = self._tools.get(name)
+        call = self._calls.begin("tools/call" if tool is None else name)
+        outcome = Code.CANCELLED.value
+
+        async def work(call: Call) -> dict[str, Any]:
+            if tool is None:
+                raise self._unknown(name)
+            _check_scope(tool, caller)
+            typed = parse(tool.arguments, name, arguments)
+            data, text = serialise(await tool.run(call, typed))
+            return {
+                "content": [{"type": "text", "text": text}],
+                "structuredContent": data,
+                "resultType": "complete",
+            }
+
+        try:
+            result = await self._calls.run(call, work)
+            outcome = "ok"
+        except Failure as failure:
+            if failure.exchange is None:
+                failure.exchange = call.exchange
+            outcome = failure.code.value
+            result = failure_result(_concealed(failure, arguments))
+        finally:
+            if _log.isEnabledFor(logging.INFO):
+                elapsed = (time.perf_counter() - started) * 1000
+                _log.info("call", extra={"fields": _line(call, caller, name, elapsed, outcome)})
+        return result
+
+    def _unknown(self, name: str) -> Failure:
+        return Failure(
+            Code.UNKNOWN_TOOL,
+            f"`{shown_name(name)}` is not a tool{did_you_mean(name, self._names)}.",
+            hint=f"Tools: {', '.join(self._names)}.",
+        )
+
+
+def _concealed(failure: Failure, arguments: Any) -> Failure:
+    """The failure without what looks like a credential in the arguments.
+
+    The rooms below name what they did not find (``no account "x"``), which is right unless somebody
+    pasted a key there. They may have cut it or changed its case.
+    """
+    values = arguments.values() if isinstance(arguments, Mapping) else ()
+    pasted = [value[:16] for value in values if isinstance(value, str) and looks_secret(value)]
+    for start in pasted:
+        run = re.compile(re.escape(start) + r"[A-Za-z0-9+/=_\-.]*…?", re.IGNORECASE)
+        failure.message = run.sub(_CONCEALED, failure.message)
+        failure.hint = run.sub(_CONCEALED, failure.hint)
+        failure.details = None
+    return failure
+
+
+def _check_scope(tool: Tool, caller: Caller) -> None:
+    if tool.scope not in caller.principal.scopes:
+        raise Failure(
+            Code.PERMISSION_DENIED,
+            f"{tool.name} needs the scope `{tool.scope.value}`, which the caller's token lacks.",
+            hint=f"Add `{tool.scope.value}` to the token's scopes in the server's configuration.",
+        )
+
+
+def _line(call: Call, caller: Caller, name: str, elapsed: float, outcome: str) -> dict[str, Any]:
+    """The fields of a call's log line; ``-`` where there is nothing to say. Times are in ms."""
+    return {
+        "session": caller.session,
+        "caller": caller.principal.name or "-",
+        "tool": shown_name(name),
+        "exchange": call.exchange or "-",
+        "account": call.account or "-",
+        "ms": round(elapsed, 1),
+        "queued_ms": round(caller.queued_ms, 1),
+        "outcome": outcome,
+    }

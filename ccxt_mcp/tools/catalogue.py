@@ -1,0 +1,220 @@
+"""Tools that find things: exchanges, what they can do, and their markets.
+
+Owns: their arguments, words, schemas and bodies. Refuses: prices (``market.py``) and everything
+that an account owns (``account.py``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from ccxt_mcp.calls import projection
+from ccxt_mcp.calls.bounds import CUT_SCHEMA, Answer, page
+from ccxt_mcp.calls.pipeline import Call
+from ccxt_mcp.tools.arguments import Arguments, Exchange
+from ccxt_mcp.tools.tool import ANSWERED_BY, Tool, result_schema
+
+__all__ = ["CATALOGUE_TOOLS"]
+
+
+class _Search(Arguments):
+    search: Annotated[
+        str | None, Field(max_length=64, description="Text that the name contains.")
+    ] = None
+    limit: Annotated[int, Field(ge=1, le=200, description="Rows to show.")] = 50
+
+
+async def _list_exchanges(call: Call, args: _Search) -> Answer:
+    configured = call.settings.exchanges
+    owners = {account.exchange for account in call.accounts.all()}
+    default = call.settings.default_exchange
+    names = sorted(
+        {*configured, *owners, *call.gateway.exchange_ids()},
+        key=lambda name: (name != default, name not in configured, name not in owners, name),
+    )
+    wanted = (args.search or "").strip().lower()
+    rows = []
+    for name in names:
+        ccxt_id = configured[name].exchange if name in configured else name
+        title = call.gateway.facts(name).name
+        if wanted in f"{name}\n{ccxt_id}\n{title}".lower():
+            rows.append(
+                {
+                    "name": name,
+                    "title": title,
+                    "exchange": ccxt_id,
+                    "configured": name in configured,
+                    "account": name in owners,
+                    "default": name == default,
+                }
+            )
+    shown = rows[: args.limit]
+    return page("exchanges", shown, len(rows), more="Use `search`, or a larger `limit`.")
+
+
+class _OneExchange(Arguments):
+    exchange: Exchange | None = None
+
+
+async def _get_exchange_info(call: Call, args: _OneExchange) -> Answer:
+    name = call.choose_exchange(args.exchange)
+    facts = call.gateway.facts(name)
+    profile = call.gateway.profile(name)
+    data: dict[str, Any] = {
+        "name": name,
+        "title": facts.name,
+        "exchange": profile.exchange,
+        "sandbox": profile.sandbox,
+        "hasSandbox": facts.sandbox,
+        "marketTypes": list(facts.market_types),
+        "accounts": [account.name for account in call.accounts.for_exchange(name)],
+        "timeframes": list(facts.timeframes),
+        "requiredCredentials": list(facts.required_credentials),
+        "rateLimit": facts.rate_limit,
+        "docs": list(facts.docs),
+        "supports": sorted(key for key, value in facts.has.items() if value),
+    }
+    return Answer(data)
+
+
+class _Markets(Arguments):
+    exchange: Exchange | None = None
+    search: Annotated[
+        str | None,
+        Field(max_length=64, description="Text that the symbol or the exchange's id contains."),
+    ] = None
+    quote: Annotated[
+        str | None, Field(max_length=32, description="Quote currency, for instance USDT.")
+    ] = None
+    type: Annotated[
+        Literal["spot", "margin", "swap", "future", "option"] | None,
+        Field(description="Kind of market."),
+    ] = None
+    active: Annotated[bool, Field(description="Leave out markets that are not trading now.")] = True
+    limit: Annotated[int, Field(ge=1, le=200, description="Markets to show.")] = 50
+    offset: Annotated[
+        int, Field(ge=0, le=1_000_000, description="Markets to skip: `nextOffset` of a page.")
+    ] = 0
+
+
+def _matches(market: Mapping[str, Any], args: _Markets, wanted: str, quote: str) -> bool:
+    if args.active and market.get("active") is False:
+        return False
+    if quote and str(market.get("quote", "")).upper() != quote:
+        return False
+    if args.type == "margin":
+        if not market.get("margin"):
+            return False
+    elif args.type is not None and market.get("type") != args.type:
+        return False
+    return (
+        not wanted
+        or wanted in str(market.get("symbol", "")).upper()
+        or wanted in str(market.get("id", "")).upper()
+    )
+
+
+async def _get_markets(call: Call, args: _Markets) -> Answer:
+    async with call.public(args.exchange, "load_markets") as lease:
+        wanted, quote = (args.search or "").strip().upper(), (args.quote or "").strip().upper()
+        found = [
+            market
+            for _, market in sorted(lease.markets().items())
+            if _matches(market, args, wanted, quote)
+        ]
+        shown = [
+            projection.MARKET.project(market)
+            for market in found[args.offset : args.offset + args.limit]
+        ]
+        return page(
+            "markets",
+            shown,
+            len(found),
+            more="Pass `offset` = `nextOffset` for the next page, or narrow with `search`.",
+            offset=args.offset,
+            exchange=lease.exchange,
+        )
+
+
+CATALOGUE_TOOLS = (
+    Tool(
+        name="list_exchanges",
+        title="List exchanges",
+        description=(
+            "Names to pass as `exchange`: this server's profiles first, then every exchange that "
+            "CCXT knows. Use it to find a name. For what one exchange can do, use "
+            "get_exchange_info; for accounts, list_accounts."
+        ),
+        arguments=_Search,
+        output=result_schema(
+            ("exchanges", "total", "truncated"),
+            exchanges={
+                "type": "array",
+                "items": result_schema(
+                    ("name", "title", "exchange", "configured", "account", "default"),
+                    name={"type": "string", "description": "To be passed as `exchange`."},
+                    title={"type": "string"},
+                    exchange={"type": "string", "description": "CCXT's id of the exchange."},
+                    configured={"type": "boolean", "description": "A profile of this server."},
+                    account={"type": "boolean", "description": "An account is configured."},
+                    default={"type": "boolean"},
+                ),
+            },
+            **CUT_SCHEMA,
+        ),
+        run=_list_exchanges,
+    ),
+    Tool(
+        name="get_exchange_info",
+        title="Describe an exchange",
+        description=(
+            "What one exchange supports: operations, candle timeframes, needed credentials, "
+            "accounts. Asks the exchange nothing. For its markets use get_markets."
+        ),
+        arguments=_OneExchange,
+        output=result_schema(
+            ("name", "title", "exchange", "sandbox", "accounts", "timeframes", "supports"),
+            name={"type": "string"},
+            title={"type": "string"},
+            exchange={"type": "string", "description": "CCXT's id."},
+            sandbox={"type": "boolean", "description": "This profile uses the test network."},
+            hasSandbox={"type": "boolean", "description": "The exchange has a test network."},
+            marketTypes={"type": "array", "items": {"type": "string"}},
+            accounts={"type": "array", "items": {"type": "string"}},
+            timeframes={"type": "array", "items": {"type": "string"}},
+            requiredCredentials={"type": "array", "items": {"type": "string"}},
+            supports={
+                "type": "array",
+                "items": {"type": "string"},
+                "description": "Unified CCXT methods; not all of them are tools here.",
+            },
+            rateLimit={
+                "type": "number",
+                "description": "CCXT's pause between simple requests, in ms.",
+            },
+            docs={"type": "array", "items": {"type": "string"}},
+        ),
+        run=_get_exchange_info,
+    ),
+    Tool(
+        name="get_markets",
+        title="Find markets",
+        description=(
+            "Markets of an exchange with symbols, fees, precision and limits. Use it to find the "
+            "right symbol, or the limits of an order. Not for prices: use get_ticker."
+        ),
+        arguments=_Markets,
+        output=result_schema(
+            ("exchange", "markets", "total", "truncated"),
+            exchange=ANSWERED_BY,
+            markets={"type": "array", "items": projection.MARKET.schema()},
+            nextOffset={"type": "integer", "description": "`offset` of the next page."},
+            **CUT_SCHEMA,
+        ),
+        run=_get_markets,
+    ),
+)
+"""In the order in which they are listed."""

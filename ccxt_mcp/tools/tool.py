@@ -1,0 +1,66 @@
+"""What a tool is: its words for the model that reads them, its types, its body.
+
+Owns: the declaration and its wire form in ``tools/list``. Refuses: running it (``boundary.py``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ccxt_mcp.calls.bounds import Answer
+from ccxt_mcp.calls.pipeline import Call
+from ccxt_mcp.model import Scope
+from ccxt_mcp.tools.arguments import Arguments, schema
+
+__all__ = ["ANSWERED_BY", "Tool", "result_schema"]
+
+ANSWERED_BY = {"type": "string", "description": "Profile that answered."}
+"""Schema of the `exchange` of a result."""
+
+_READ_ONLY = {
+    "readOnlyHint": True,
+    "destructiveHint": False,
+    "idempotentHint": True,
+    "openWorldHint": True,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """One tool.
+
+    Attributes:
+        name: as clients call it.
+        title: for people.
+        description: when to use it, and when another tool is the right one.
+        arguments: the model of its arguments.
+        output: JSON Schema (2020-12) of its structured result.
+        run: the body; raises ``Failure`` only.
+        scope: what the caller's token must allow.
+    """
+
+    name: str
+    title: str
+    description: str
+    arguments: type[Arguments]
+    output: dict[str, Any]
+    run: Callable[[Call, Any], Awaitable[Answer]]
+    scope: Scope = Scope.READ
+
+    def wire(self) -> dict[str, Any]:
+        """The tool as an entry of ``tools/list``."""
+        return {
+            "name": self.name,
+            "title": self.title,
+            "description": self.description,
+            "inputSchema": schema(self.arguments),
+            "outputSchema": self.output,
+            "annotations": {"title": self.title, **_READ_ONLY},
+        }
+
+
+def result_schema(required: tuple[str, ...], **properties: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a tool's result object."""
+    return {"type": "object", "properties": properties, "required": list(required)}

@@ -1,0 +1,68 @@
+"""Imports point one way (docs/ARCHITECTURE.md): every import of the package is read."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[2] / "ccxt_mcp"
+WORDS = {"errors", "model", "settings", "accounts", "callers", "redaction", "__init__"}
+MAY_IMPORT = {
+    "mechanisms": WORDS,
+    "transport": WORDS | {"mechanisms"},
+    "exchanges": WORDS | {"mechanisms"},
+    "calls": WORDS | {"mechanisms", "exchanges"},
+    "tools": WORDS | {"mechanisms", "exchanges", "calls"},
+    "ops": WORDS,
+    "simulation": set(),
+    "client": set(),
+}
+"""Room → rooms it may import. Rooms that are not listed are composition and may import all."""
+OUTSIDE = {
+    "ccxt": {"exchanges"},
+    "mcp": {"transport", "tools", "product", "app"},
+    "mcp_types": {"transport", "tools", "app"},
+    "starlette": {"transport", "ops", "app", "serving"},
+    "uvicorn": {"serving"},
+    "aiohttp": {"exchanges", "simulation"},
+}
+"""Library → the only rooms that may import it."""
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative imports hide where they point"
+            assert node.module is not None
+            names |= (
+                {f"{node.module}.{alias.name}" for alias in node.names}
+                if node.module == "ccxt_mcp"
+                else {node.module}
+            )
+    return names
+
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def test_the_package_was_found() -> None:
+    assert len(FILES) > 30
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_a_file_imports_downwards_only(path: Path) -> None:
+    room = room_of(path)
+    for name in imported(path):
+        top, *rest = name.split(".")
+        if top == "ccxt_mcp" and rest and not rest[0].startswith("__"):
+            allowed = WORDS if room in WORDS else MAY_IMPORT.get(room)
+            assert allowed is None or rest[0] in allowed | {room}, f"{room} imports {name}"
+        elif top in OUTSIDE:
+            assert room in OUTSIDE[top], f"{room} imports {name}"

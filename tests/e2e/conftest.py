@@ -1,0 +1,121 @@
+"""The whole stack over real HTTP: simulated exchange, product, uvicorn, client; all on loopback."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+
+from ccxt_mcp.app import create_app
+from ccxt_mcp.product import assemble
+from ccxt_mcp.serving import bind, serving
+from ccxt_mcp.settings import Settings
+from ccxt_mcp.simulation import DemoAccount, SimulatedExchange, SimulationConfig, demo_venue
+
+
+@dataclass
+class Stack:
+    """A running server in front of a running venue, and a plain HTTP client of it."""
+
+    sim: SimulatedExchange
+    accounts: tuple[DemoAccount, ...]
+    url: str
+    http: httpx.AsyncClient
+
+    async def call(
+        self,
+        tool: str,
+        arguments: dict[str, Any] | None = None,
+        *,
+        session: str = "workflow-test",
+        request_id: int | str = 1,
+    ) -> dict[str, Any]:
+        """One tool call by plain HTTP; the JSON-RPC `result` object."""
+        response = await self.http.post(
+            f"{self.url}/mcp",
+            headers={"Mcp-Session-Id": session},
+            json={
+                "jsonrpc": "2.0",
+                "id": request_id,
+                "method": "tools/call",
+                "params": {"name": tool, "arguments": arguments or {}},
+            },
+        )
+        assert response.status_code == 200, response.text
+        answer = response.json()
+        assert answer["id"] == request_id
+        result = answer["result"]
+        assert isinstance(result, dict)
+        return result
+
+    async def sessions(self) -> list[dict[str, Any]]:
+        """The sessions as `/health` lists them."""
+        listed = (await self.http.get(f"{self.url}/health")).json()["sessions"]
+        assert isinstance(listed, list)
+        return listed
+
+
+def paper_settings(
+    sim: SimulatedExchange, accounts: tuple[DemoAccount, ...], **more: Any
+) -> Settings:
+    """Settings with the venue as the profile `paper` and its accounts."""
+    return Settings.model_validate(
+        {
+            "default_exchange": "paper",
+            "exchange_keys_from_env": False,
+            "exchanges": {
+                "paper": {
+                    "exchange": "binance",
+                    "base_url": sim.base_url,
+                    "options": {"fetchMarkets": {"types": ["spot"]}},
+                    "default_account": accounts[0].name,
+                    "rate_limit": "off",
+                }
+            },
+            "accounts": {
+                a.name: {"exchange": "paper", "api_key": a.api_key, "secret": a.secret}
+                for a in accounts
+            },
+            **more,
+        }
+    )
+
+
+@asynccontextmanager
+async def running_stack(**more: Any) -> AsyncIterator[Stack]:
+    """Venue, server and client for one test; `more` are settings."""
+    venue, accounts = demo_venue(seed=7)
+    async with AsyncExitStack() as stack:
+        config = SimulationConfig(rate_limit=None)
+        sim = await stack.enter_async_context(SimulatedExchange(config, venue=venue))
+        product = assemble(paper_settings(sim, accounts, **more), environ={})
+        url = await stack.enter_async_context(
+            serving(create_app(product=product), bind("127.0.0.1", 0))
+        )
+        http = await stack.enter_async_context(httpx.AsyncClient(timeout=30, trust_env=False))
+        yield Stack(sim, accounts, url, http)
+
+
+StackFactory = Callable[..., Awaitable[Stack]]
+
+
+@pytest.fixture
+async def stack() -> AsyncIterator[Stack]:
+    """A stack with default settings and warm market tables."""
+    async with running_stack() as running:
+        warm = await running.call("get_ticker", {"symbol": "BTC/USDT"}, session="warm-up")
+        assert not warm.get("isError"), warm
+        yield running
+
+
+@pytest.fixture
+async def make_stack() -> AsyncIterator[StackFactory]:
+    """A function that starts a stack with the settings it is given."""
+    async with AsyncExitStack() as exits:
+
+        async def make(**more: Any) -> Stack:
+            return await exits.enter_async_context(running_stack(**more))
+
+        yield make

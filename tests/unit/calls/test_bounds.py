@@ -1,0 +1,94 @@
+"""No result is larger than the limit, and one that was cut says so and how to go on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ccxt_mcp.calls.bounds import MAX_BYTES, Answer, page, serialise
+
+
+def test_a_small_result_passes_untouched() -> None:
+    """All rows, no notice, and the text is the same JSON."""
+    data, text = serialise(page("rows", [1, 2], 2, more="Ask for less."))
+    assert data == {"rows": [1, 2], "total": 2, "truncated": False}
+    assert orjson.loads(text) == data
+
+
+def test_a_page_says_where_the_next_one_begins() -> None:
+    """A page that is not the last carries `nextOffset`; the last one does not."""
+    rows = list(range(10))
+    first, _ = serialise(page("rows", rows[:4], 10, more="Next.", offset=0))
+    assert first["truncated"] is True
+    assert first["nextOffset"] == 4
+    assert "4 of 10" in first["notice"]
+    last, _ = serialise(page("rows", rows[8:], 10, more="Next.", offset=8))
+    assert last["truncated"] is False
+    assert "nextOffset" not in last
+
+
+@settings(deadline=None)
+@given(st.lists(st.text(min_size=0, max_size=5_000), min_size=1, max_size=60))
+def test_any_rows_give_valid_json_within_the_limit(rows: list[str]) -> None:
+    """Whole rows from the front, never part of one, as many as were promised."""
+    data, text = serialise(page("rows", rows, len(rows), more="Ask for less.", offset=0))
+    assert len(text.encode()) <= MAX_BYTES
+    assert orjson.loads(text) == data
+    shown = data["rows"]
+    assert rows[: len(shown)] == shown
+    assert data["truncated"] is (len(shown) < len(rows))
+    if data["truncated"]:
+        assert data["nextOffset"] == len(shown)
+        assert "Ask for less." in data["notice"]
+
+
+def test_the_cut_keeps_as_much_as_fits() -> None:
+    """Of many equal rows nearly the whole limit is used."""
+    rows = [{"name": "x" * 100} for _ in range(5_000)]
+    _, text = serialise(page("rows", rows, len(rows), more="Ask for less."))
+    assert 0.9 * MAX_BYTES < len(text) <= MAX_BYTES
+
+
+def test_two_lists_are_cut_at_the_same_depth() -> None:
+    """A book that is cut stays a book: both sides equally deep."""
+    side = [[1.2345678901234, 0.12345678901234]] * 3_000
+    answer = Answer({"symbol": "A/B", "bids": side, "asks": side}, ("bids", "asks"), "Less.")
+    data, text = serialise(answer)
+    assert len(text) <= MAX_BYTES
+    assert len(data["bids"]) == len(data["asks"]) > 100
+    assert data["truncated"] is True
+    assert len(side) == 3_000
+
+
+def test_a_row_larger_than_the_limit_leaves_an_empty_list_and_a_notice() -> None:
+    """Even then the result is valid and says that something is missing."""
+    data, _ = serialise(page("rows", ["x" * MAX_BYTES], 1, more="Sorry."))
+    assert data["rows"] == []
+    assert data["truncated"] is True
+
+
+@pytest.mark.parametrize("rows", [(), ("rows",)])
+def test_what_cannot_be_cut_is_an_error_never_an_oversized_result(rows: tuple[str, ...]) -> None:
+    """A result whose head alone is too large is a fault of the tool."""
+    data: dict[str, Any] = {"head": "x" * (MAX_BYTES + 1), "rows": [1]}
+    with pytest.raises(ValueError, match="no rows to cut"):
+        serialise(Answer(data, rows))
+
+
+def test_what_comes_last_can_be_what_is_kept() -> None:
+    """Of candles without a start the latest matter: the cut takes the oldest."""
+    rows = [f"{index:050}" for index in range(5_000)]
+    data, _ = serialise(page("rows", rows, len(rows), more="Older ones.", keep_end=True))
+    assert data["rows"] == rows[-len(data["rows"]) :]
+    assert 1_000 < len(data["rows"]) < 5_000
+
+
+def test_a_full_page_of_an_exchange_says_that_there_may_be_more() -> None:
+    """As many rows as were asked for are not known to be all; the result admits it."""
+    data, _ = serialise(page("rows", [1, 2], 2, more="Raise `limit`.", maybe_more=True))
+    assert data["truncated"] is True
+    assert data["notice"] == "Shown: 2 rows; there may be more. Raise `limit`."

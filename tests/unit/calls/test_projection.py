@@ -1,0 +1,100 @@
+"""CCXT's structures leave with documented fields only, and the schema says what leaves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ccxt_mcp.calls import projection
+from ccxt_mcp.calls.projection import BALANCE, MARKET, ORDER, TICKER, Structure
+
+JSON = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=20)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4), st.dictionaries(st.text(max_size=8), inner, max_size=4)
+    ),
+    max_leaves=10,
+)
+
+
+def test_the_raw_answer_and_unknown_fields_are_dropped() -> None:
+    """`info`, unknown keys and nulls do not leave; a missing field means "not said"."""
+    shown = ORDER.project(
+        {"id": "1", "price": "2.50", "average": None, "info": {"secret": 1}, "novelty": 3}
+    )
+    assert shown == {"id": "1", "price": "2.50"}
+
+
+def test_nested_structures_are_projected_by_the_same_rules() -> None:
+    """Limits keep what is known; a nested structure of which nothing is known is left out."""
+    shown = MARKET.project(
+        {
+            "symbol": "BTC/USDT",
+            "limits": {"amount": {"min": 1e-05, "max": None}, "price": {"min": None}},
+            "precision": {"amount": None, "price": None},
+            "info": {},
+        }
+    )
+    assert shown == {"symbol": "BTC/USDT", "limits": {"amount": {"min": 1e-05}}}
+
+
+def test_fees_of_an_order_are_exact() -> None:
+    """Fee amounts are the account's, hence decimal strings."""
+    shown = ORDER.project(
+        {"id": 7, "fee": {"cost": "0.00010", "currency": "BNB"}, "fees": [{"cost": 1e-7}, None]}
+    )
+    assert shown == {
+        "id": "7",
+        "fee": {"cost": "0.00010", "currency": "BNB"},
+        "fees": [{"cost": "0.0000001"}],
+    }
+
+
+@pytest.mark.parametrize("structure", [TICKER, MARKET, ORDER, BALANCE])
+@settings(deadline=None)
+@given(data=st.data())
+def test_whatever_an_exchange_sends_the_result_fits_the_schema(
+    structure: Structure, data: st.DataObject
+) -> None:
+    """For any values under the known names: each field has its documented form or is missing."""
+    names = [field.name for field in structure.fields]
+    source: dict[str, Any] = data.draw(st.dictionaries(st.sampled_from(names), JSON, max_size=8))
+    shown = structure.project(source)
+    schema = {**structure.schema(), "required": [], "additionalProperties": False}
+    jsonschema.validate(shown, schema, cls=jsonschema.Draft202012Validator)
+
+
+def test_zero_balances_are_dropped_unless_asked_for() -> None:
+    """A currency counts as empty only when every amount is zero, in whatever spelling."""
+    balance = {
+        "info": {},
+        "free": {},
+        "used": {},
+        "total": {"BTC": "1.0", "ETH": "0.00", "LTC": "0", "XRP": "0.0"},
+        "BTC": {"free": "1.0", "used": "0.0", "total": "1.0"},
+        "ETH": {"free": "0.00", "used": "0.00", "total": "0.00"},
+        "LTC": {"free": "0", "used": "0", "total": "0", "debt": "0.5"},
+        "XRP": {"free": "0.0", "used": "0.0", "total": None},
+    }
+    rows = projection.balances(balance, include_zero=False)
+    assert [row["currency"] for row in rows] == ["BTC", "LTC"]
+    everything = projection.balances(balance, include_zero=True)
+    assert [row["currency"] for row in everything] == ["BTC", "ETH", "LTC", "XRP"]
+
+
+def test_a_book_keeps_its_order_and_its_depth() -> None:
+    """Levels come best first, at most as many as wanted; what is no number is left out."""
+    raw = [[1.5, 2.0, 12345], [1.4, float("nan")], [1.3, 1]]
+    assert projection.levels(raw, 3) == [[1.5, 2.0], [1.3, 1]]
+    assert projection.levels(raw, 1) == [[1.5, 2.0]]
+    assert projection.levels(None, 5) == []
+
+
+def test_an_unknown_value_in_a_candle_is_null() -> None:
+    """A candle keeps six positions, since their meaning is their place."""
+    assert projection.candles([[1, 2, 3.0, None, float("inf"), 5]]) == [[1, 2, 3.0, None, None, 5]]
+    assert projection.candles([[1, 2, 3, 4, 5]]) == [[1, 2, 3, 4, 5, None]]

@@ -1,0 +1,274 @@
+"""Each tool, through the SDK's client, over real CCXT and the simulated exchange."""
+
+from __future__ import annotations
+
+import asyncio
+from decimal import Decimal
+from typing import Any
+
+import jsonschema
+import orjson
+import pytest
+from mcp.client import Client
+
+from ccxt_mcp.calls.bounds import MAX_BYTES
+from ccxt_mcp.tools.server import TOOLS
+from tests.unit.tools.world import Outcome, World
+
+SCHEMAS = {tool.name: tool.output for tool in TOOLS}
+ERAS = ("legacy", "auto")
+
+SUCCESSES: list[tuple[str, dict[str, Any]]] = [
+    ("list_exchanges", {}),
+    ("list_exchanges", {"search": "BINANCE", "limit": "3"}),
+    ("get_exchange_info", {}),
+    ("get_exchange_info", {"exchange": "kraken"}),
+    ("get_markets", {"search": "btc", "limit": 2}),
+    ("get_markets", {"quote": "usdt", "type": "spot", "active": False}),
+    ("get_ticker", {"symbol": "BTC/USDT"}),
+    ("get_ticker", {"symbol": "btc/usdt", "exchange": "paper"}),
+    ("get_orderbook", {"symbol": "ETH/USDT", "limit": 5}),
+    ("get_ohlcv", {"symbol": "BTC/USDT"}),
+    ("get_ohlcv", {"symbol": "BTC/USDT", "timeframe": "1m", "since": "2026-01-01", "limit": 3}),
+    ("list_accounts", {}),
+    ("list_accounts", {"exchange": "paper"}),
+    ("account_balance", {}),
+    ("account_balance", {"account": "second", "includeZero": True}),
+    ("get_open_orders", {}),
+    ("get_open_orders", {"symbol": "BTC/USDT", "limit": 2}),
+    ("get_order_history", {"symbol": "BTC/USDT"}),
+]
+
+FAILURES: list[tuple[str, dict[str, Any], str, list[str]]] = [
+    ("get_tickr", {}, "unknown_tool", ["get_ticker"]),
+    ("get_ticker", {}, "invalid_argument", ["`symbol` is required"]),
+    ("get_ticker", {"symbol": "BTC/USDX"}, "unknown_symbol", ["BTC/USDX", "BTC/USDT"]),
+    ("get_ticker", {"symbol": "BTC/USDT", "exchange": "binanc"}, "unknown_exchange", ["binance"]),
+    ("get_exchange_info", {"exchange": "nowhere"}, "unknown_exchange", ["nowhere"]),
+    ("get_markets", {"limit": 0}, "invalid_argument", ["from 1 to 200"]),
+    ("get_orderbook", {"symbol": "BTC/USDT", "limit": 10**9}, "invalid_argument", ["1000"]),
+    ("get_ohlcv", {"symbol": "BTC/USDT", "timeframe": "2m"}, "invalid_argument", ["1m, 3m"]),
+    ("list_accounts", {"exchange": "nowhere"}, "unknown_exchange", ["nowhere"]),
+    ("account_balance", {"account": "mian"}, "unknown_account", ["main"]),
+    ("account_balance", {"exchange": "kraken"}, "unknown_account", ["kraken"]),
+    ("account_balance", {"exchange": "kraken", "account": "main"}, "invalid_argument", ["paper"]),
+    ("get_open_orders", {"symbol": "NO/SUCH"}, "unknown_symbol", ["NO/SUCH"]),
+    ("get_order_history", {}, "invalid_argument", ["`symbol` is required"]),
+    ("get_order_history", {"symbol": "BTC/USDT", "since": "soon"}, "invalid_argument", ["since"]),
+]
+
+
+def check_success(name: str, outcome: Outcome) -> None:
+    """The result is what the tool's schema says, and the text is the same JSON."""
+    assert not outcome.is_error, outcome
+    assert orjson.loads(outcome.text) == outcome.data
+    assert len(outcome.text.encode()) <= MAX_BYTES
+    closed = _closed(SCHEMAS[name])
+    jsonschema.validate(outcome.data, closed, cls=jsonschema.Draft202012Validator)
+
+
+def _closed(schema: Any) -> Any:
+    """The schema, refusing undocumented properties at every level."""
+    if isinstance(schema, list):
+        return [_closed(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    out = {key: _closed(value) for key, value in schema.items()}
+    if out.get("type") == "object" and "properties" in out:
+        out["additionalProperties"] = False
+    return out
+
+
+async def test_the_list_is_small_ordered_and_the_same_in_both_eras(world: World) -> None:
+    """Every tool with its annotations and valid schemas; under the 30 KB that a model can take."""
+    listed = []
+    for mode in ERAS:
+        async with asyncio.timeout(10), Client(world.server, mode=mode) as client:
+            listed.append((await client.list_tools()).tools)
+    legacy, modern = listed
+    assert [tool.name for tool in legacy] == [tool.name for tool in TOOLS]
+    assert [tool.model_dump() for tool in legacy] == [tool.model_dump() for tool in modern]
+    assert sum(len(tool.model_dump_json(exclude_none=True)) for tool in legacy) < 30_000
+    for tool in legacy:
+        assert tool.title
+        assert tool.description
+        assert tool.annotations is not None
+        assert tool.annotations.read_only_hint is True
+        assert tool.annotations.destructive_hint is False
+        assert tool.annotations.idempotent_hint is True
+        assert tool.annotations.open_world_hint is True
+        jsonschema.Draft202012Validator.check_schema(tool.input_schema)
+        jsonschema.Draft202012Validator.check_schema(tool.output_schema or {})
+
+
+@pytest.mark.parametrize("mode", ERAS)
+async def test_every_tool_answers_within_its_schema(world: World, mode: str) -> None:
+    """Each tool, in each era: structured content and text agree and fit the output schema."""
+    async with asyncio.timeout(30), Client(world.server, mode=mode) as client:
+        for name, arguments in SUCCESSES:
+            check_success(name, Outcome(await client.call_tool(name, arguments)))
+    assert {name for name, _ in SUCCESSES} == set(SCHEMAS)
+
+
+@pytest.mark.parametrize("mode", ERAS)
+async def test_every_refusal_names_the_thing_and_the_remedy(world: World, mode: str) -> None:
+    """Each failure, in each era: a tool result with code, words, hint and object, unstructured."""
+    async with asyncio.timeout(30), Client(world.server, mode=mode) as client:
+        for name, arguments, code, words in FAILURES:
+            outcome = Outcome(await client.call_tool(name, arguments))
+            assert outcome.is_error, (name, arguments)
+            assert outcome.failure["code"] == code, outcome
+            assert outcome.text.startswith(f"{code}: ")
+            assert " Hint: " in outcome.text
+            assert outcome.data == {}
+            for word in words:
+                assert word in outcome.text, outcome
+
+
+async def test_balances_are_exact_decimal_strings_of_the_right_account(world: World) -> None:
+    """What the venue holds is what the caller reads, digit by digit."""
+    for account in world.demo:
+        held = world.sim.venue.accounts[account.api_key]
+        outcome = await world.call("account_balance", {"account": account.name})
+        rows = {row["currency"]: row for row in outcome.data["balances"]}
+        expected = {
+            asset: balance
+            for asset, balance in held.balances.items()
+            if balance.free or balance.locked
+        }
+        assert rows.keys() == expected.keys()
+        for asset, balance in expected.items():
+            assert Decimal(rows[asset]["free"]) == balance.free
+            assert Decimal(rows[asset]["used"]) == balance.locked
+        assert outcome.data["account"] == account.name
+
+
+async def test_zero_balances_appear_only_on_request(world: World) -> None:
+    """`includeZero` adds currencies of which there is nothing."""
+    some = (await world.call("account_balance")).data["balances"]
+    every = (await world.call("account_balance", {"includeZero": True})).data["balances"]
+    assert len(every) >= len(some) > 0
+    assert all(Decimal(row["total"]) > 0 for row in some)
+
+
+async def test_open_orders_are_the_accounts_own_newest_first(world: World) -> None:
+    """All resting orders, exact, and one upstream request per warm call."""
+    await world.call("get_ticker", {"symbol": "BTC/USDT"})
+    before = world.sim.counters.total
+    outcome = await world.call("get_open_orders")
+    assert world.sim.counters.total - before == 1
+    resting = {
+        (f"{order.market.base}/{order.market.quote}", str(order.id)): order
+        for order in world.sim.venue.accounts[world.demo[0].api_key].resting()
+    }
+    orders = outcome.data["orders"]
+    assert {(order["symbol"], order["id"]) for order in orders} == set(resting)
+    for order in orders:
+        known = resting[order["symbol"], order["id"]]
+        assert Decimal(order["price"]) == known.price
+        assert Decimal(order["amount"]) == known.quantity
+        assert Decimal(order["filled"]) == known.executed
+        assert order["clientOrderId"] == known.client_id
+        assert order["status"] == "open"
+    times = [order["timestamp"] for order in orders]
+    assert times == sorted(times, reverse=True)
+
+
+async def test_history_holds_no_open_order_and_every_kind_of_past_one(world: World) -> None:
+    """Filled and cancelled orders come together; what still rests is not history."""
+    statuses = set()
+    for symbol in ("BTC/USDT", "ETH/USDT"):
+        outcome = await world.call("get_order_history", {"symbol": symbol, "limit": 500})
+        statuses |= {order["status"] for order in outcome.data["orders"]}
+    assert "open" not in statuses
+    assert "closed" in statuses
+
+
+async def test_as_many_orders_as_asked_for_are_not_claimed_to_be_all(world: World) -> None:
+    """A limit that was reached: `truncated`, and how to see more."""
+    some = (await world.call("get_open_orders", {"limit": 2})).data
+    assert len(some["orders"]) == 2
+    assert some["truncated"] is True
+    assert "`limit`" in some["notice"]
+    every = (await world.call("get_open_orders")).data
+    assert every["truncated"] is False
+    assert len(every["orders"]) == every["total"] > 2
+
+
+async def test_history_fills_its_limit_although_open_orders_are_mixed_in(world: World) -> None:
+    """Before: the limit went to the exchange as it was, open orders took places, and one past
+    order came back where two were asked for and more existed."""
+    everything = (await world.call("get_order_history", {"symbol": "BTC/USDT"})).data["orders"]
+    assert len(everything) > 1
+    one = (await world.call("get_order_history", {"symbol": "BTC/USDT", "limit": 1})).data
+    assert one["orders"] == everything[:1]
+    assert one["truncated"] is True
+
+
+async def test_history_read_forward_with_since_has_no_gap(world: World) -> None:
+    """Going on after the newest order shown returns each past order exactly once."""
+    everything = (await world.call("get_order_history", {"symbol": "BTC/USDT"})).data["orders"]
+    seen: list[dict[str, Any]] = []
+    since = everything[-1]["timestamp"]
+    for _ in everything:
+        part = await world.call(
+            "get_order_history", {"symbol": "BTC/USDT", "since": since, "limit": 1}
+        )
+        seen = part.data["orders"] + seen
+        since = part.data["orders"][0]["timestamp"] + 1
+    assert seen == everything
+
+
+async def test_two_accounts_at_once_never_mix(world: World) -> None:
+    """Interleaved calls of two accounts over one server: each sees its own, every time."""
+    own = {
+        account.name: {o.client_id for o in world.sim.venue.accounts[account.api_key].resting()}
+        for account in world.demo
+    }
+
+    async def one(client: Client, name: str) -> None:
+        result = Outcome(await client.call_tool("get_open_orders", {"account": name}))
+        assert {order["clientOrderId"] for order in result.data["orders"]} == own[name]
+        assert result.data["account"] == name
+
+    async with asyncio.timeout(30), Client(world.server) as client, asyncio.TaskGroup() as group:
+        for index in range(100):
+            group.create_task(one(client, world.demo[index % 2].name))
+
+
+async def test_markets_come_in_pages_without_gaps(world: World) -> None:
+    """Following `nextOffset` returns each market exactly once."""
+    seen: list[str] = []
+    offset: int | None = 0
+    while offset is not None:
+        page = (await world.call("get_markets", {"limit": 3, "offset": offset})).data
+        seen += [market["symbol"] for market in page["markets"]]
+        offset = page.get("nextOffset")
+    assert len(seen) == len(set(seen)) == page["total"]
+
+
+async def test_accounts_are_listed_without_anything_secret(world: World) -> None:
+    """Names, exchanges and the default; no part of any key, in any tool's answer."""
+    listed = await world.call("list_accounts")
+    assert [row["name"] for row in listed.data["accounts"]] == ["main", "second"]
+    assert [row["default"] for row in listed.data["accounts"]] == [True, False]
+    for name, arguments in SUCCESSES:
+        outcome = await world.call(name, arguments)
+        for account in world.demo:
+            assert account.api_key[:12] not in outcome.text
+            assert account.secret[:12] not in outcome.text
+
+
+async def test_a_configured_exchange_comes_first_in_the_list(world: World) -> None:
+    """The default profile, with its CCXT id and that it has an account, before the catalogue."""
+    outcome = await world.call("list_exchanges", {"limit": 2})
+    assert outcome.data["exchanges"][0] == {
+        "name": "paper",
+        "title": "Binance",
+        "exchange": "binance",
+        "configured": True,
+        "account": True,
+        "default": True,
+    }
+    assert outcome.data["total"] > 100
+    assert outcome.data["truncated"] is True
