@@ -194,7 +194,7 @@ def _low_level(server: Server[Any] | HighLevelServer) -> Server[Any]:
 
 
 def _origin_pattern(origin: str) -> str:
-    """An entry of ``allowed_origins`` as the guard reads it: a port of ``*`` is any port or none."""
+    """An entry of ``allowed_origins`` as the guard reads it: port ``*`` is any port or none."""
     bare = origin.removesuffix(":*")
     return re.escape(bare) + (r"(:\d+)?" if bare != origin else "")
 

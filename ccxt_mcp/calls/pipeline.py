@@ -183,6 +183,13 @@ class Calls:
             if scope.expired():
                 raise self._timed_out(call) from None
             raise
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # Nobody cancelled this call: something that it waited for was cancelled under it. As a
+            # cancellation that would end the call without any answer.
+            raise self.fault(call, error) from None
         except Exception as error:
             if scope.expired():
                 raise self._timed_out(call) from None

@@ -56,8 +56,7 @@ class Structure:
 
     Attributes:
         fields: every field that may appear.
-        required: those that a result cannot do without; a structure that lacks one is refused by
-            the shape check before it comes here.
+        required: those that this server itself puts in, so that they are always there.
     """
 
     fields: tuple[Field, ...]
@@ -227,7 +226,7 @@ ORDER = Structure(
         nested("fee", _FEE),
         _list_of("fees", _FEE, "When there are several."),
     ),
-    required=("id",),
+    # Not even an id is sure to come; a schema that a result breaks makes strict clients throw.
 )
 
 BALANCE = Structure(

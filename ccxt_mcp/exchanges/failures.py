@@ -140,6 +140,9 @@ def translate(
             failure.retry_after = getattr(error, _RETRY_AFTER, None)
             return failure
         words = cleaned or "no reason given"
+        if "() is not supported" in words:
+            # Most base methods raise NotSupported, some BadRequest, with these words.
+            code = Code.NOT_SUPPORTED
     return _failure(code, f"{exchange}: {words}", exchange, operation, hint, name)
 
 

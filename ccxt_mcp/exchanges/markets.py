@@ -48,13 +48,14 @@ class Loaded(Generic[T]):
             self._task = asyncio.create_task(self._run(), name=f"load {self._name}")
             self._task.add_done_callback(self._done)
         task = self._task
+        outcome: T | Failure
         try:
             outcome = await asyncio.shield(task)
         except asyncio.CancelledError:
             waiter = asyncio.current_task()
-            if task.cancelled() and not (waiter and waiter.cancelling()):
-                raise self._shut() from None
-            raise
+            if not task.cancelled() or (waiter is not None and waiter.cancelling()):
+                raise
+            outcome = self._shut()
         if isinstance(outcome, Failure):
             raise _again(outcome)
         return outcome

@@ -14,7 +14,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["SHAPES", "Shape", "Untrue", "check_answer", "check_result"]
+__all__ = ["SHAPES", "Shape", "Untrue", "check_answer", "check_result", "check_status"]
 
 Shape = type[Any] | Mapping[str, type[Any]]
 """``list``, ``dict``, or the fields that a dict must have, each with its type."""
@@ -42,14 +42,18 @@ class Untrue(Exception):
     CCXT's ``BadResponse``, so that CCXT's own code treats it as what it is."""
 
 
+def check_status(status: int) -> None:
+    """Raise ``Untrue`` for a redirect: its body is not the exchange's, whatever it says."""
+    if 300 <= status < 400:
+        raise Untrue(f"the exchange redirects elsewhere (HTTP {status}), which is not followed")
+
+
 def check_answer(exchange: str, method: str, url: str, status: int, body: str, parsed: Any) -> None:
     """Raise ``Untrue`` unless a 2xx answer is complete JSON of its declared shape.
 
     ``url`` is the address before re-rooting; ``parsed`` is CCXT's reading of ``body``, ``None``
     where it found no JSON object or array.
     """
-    if 300 <= status < 400:
-        raise Untrue(f"the exchange redirects elsewhere (HTTP {status}), which is not followed")
     if not 200 <= status < 300 or status in (204, 205):
         return
     if parsed is None:

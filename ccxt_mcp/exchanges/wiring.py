@@ -15,7 +15,7 @@ from ccxt_mcp.exchanges.failures import spoken
 from ccxt_mcp.exchanges.hardening import FrozenDict, FrozenList, harden
 from ccxt_mcp.exchanges.http import WIRE
 from ccxt_mcp.exchanges.loading import load_class
-from ccxt_mcp.exchanges.truth import Untrue, check_answer
+from ccxt_mcp.exchanges.truth import Untrue, check_answer, check_status
 
 __all__ = ["Wired", "wired_class"]
 
@@ -58,16 +58,17 @@ class Wired:
         if wire is not None:
             wire.answered += 1
         try:
+            check_status(status)
             result = cast(Any, super()).handle_errors(
                 status, reason, url, method, headers, body, parsed, request_headers, request_body
             )
+            check_answer(cast(Any, self).id, method, url, status, body, parsed)
+        except Untrue as untrue:
+            # As an error of CCXT's own, so that CCXT's code treats it as what it is.
+            raise _error_class("BadResponse")(str(untrue)) from None
         except Exception as error:
             spoken(error, headers)
             raise
-        try:
-            check_answer(cast(Any, self).id, method, url, status, body, parsed)
-        except Untrue as untrue:
-            raise _error_class("BadResponse")(str(untrue)) from None
         return result
 
     def handle_http_status_code(

@@ -107,6 +107,9 @@ _CREDENTIAL_NAME = re.compile(
 )
 _CREDENTIAL_RUN = re.compile(r"[A-Za-z0-9+/=_\-.]{20,}", re.ASCII)
 
+_MAX_NAMED = 20
+"""Violations that one refusal names."""
+
 _KINDS = {
     "int_type": "an integer",
     "int_from_float": "an integer",
@@ -197,7 +200,8 @@ def _refusal(model: type[Arguments], tool: str, error: ValidationError) -> Failu
     known = tuple(model.model_fields)
     problems = []
     credentials = False
-    for item in error.errors(include_url=False)[:20]:
+    violations = error.errors(include_url=False)
+    for item in violations[:_MAX_NAMED]:
         path = ".".join(str(part) for part in item["loc"])
         value, kind, context = item["input"], item["type"], item.get("ctx", {})
         if kind == "missing":
@@ -212,6 +216,8 @@ def _refusal(model: type[Arguments], tool: str, error: ValidationError) -> Failu
             problems.append(
                 f"`{shown_name(path)}` {_expectation(kind, context, spec.get(name, {}), value)}"
             )
+    if len(violations) > _MAX_NAMED:
+        problems.append(f"and {len(violations) - _MAX_NAMED} more")
     hint = None
     if credentials:
         hint = (

@@ -55,6 +55,10 @@ async def _list_exchanges(call: Call, args: _Search) -> Answer:
     return page("exchanges", shown, len(rows), more="Use `search`, or a larger `limit`.")
 
 
+_NO_METHODS = {"publicAPI", "privateAPI", "CORS", "ws"}
+"""Entries of CCXT's `has` that tell of something else than a method."""
+
+
 class _OneExchange(Arguments):
     exchange: Exchange | None = None
 
@@ -75,7 +79,7 @@ async def _get_exchange_info(call: Call, args: _OneExchange) -> Answer:
         "requiredCredentials": list(facts.required_credentials),
         "rateLimit": facts.rate_limit,
         "docs": list(facts.docs),
-        "supports": sorted(key for key, value in facts.has.items() if value),
+        "supports": sorted(facts.has.keys() - _NO_METHODS),
     }
     return Answer(data)
 

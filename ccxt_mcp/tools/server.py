@@ -57,7 +57,14 @@ def build_server(
     """
     boundary = Boundary(calls, TOOLS)
 
-    async def list_tools(ctx: ServerRequestContext[Any], params: Any) -> Any:
+    async def list_tools(
+        ctx: ServerRequestContext[Any], params: types.PaginatedRequestParams | None
+    ) -> Any:
+        if params is not None and params.cursor is not None:
+            raise MCPError(
+                code=types.INVALID_PARAMS,
+                message="Invalid params: `cursor` was not given out here; the list is one page.",
+            )
         return boundary.listing
 
     async def call_tool(ctx: ServerRequestContext[Any], params: types.CallToolRequestParams) -> Any:

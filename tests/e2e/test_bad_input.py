@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from ccxt_mcp.simulation import Fault
 from tests.e2e.conftest import Stack
 
 CASES: list[tuple[str, dict[str, Any], str, str]] = [
@@ -79,7 +80,8 @@ async def test_the_secrets_of_accounts_appear_nowhere(
 async def test_wrong_credentials_are_an_authentication_failure_without_the_key(
     stack: Stack,
 ) -> None:
-    stack.sim.venue.accounts.pop(stack.accounts[0].api_key)
+    body = {"code": -2015, "msg": "Invalid API-key, IP, or permissions for action."}
+    stack.sim.faults.add(Fault(kind="status", route="GET /api/v3/account", status=401, body=body))
     result = await stack.call("account_balance", {"account": stack.accounts[0].name})
     failure = result["_meta"]["ccxt-mcp/failure"]
     assert failure["code"] == "authentication_failed"

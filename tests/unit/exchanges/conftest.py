@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 
 from ccxt_mcp.exchanges.gateway import Gateway
 from ccxt_mcp.settings import ExchangeProfile
-from ccxt_mcp.simulation import SimulatedExchange, demo_venue
+from ccxt_mcp.simulation import SimulatedExchange, SimulationConfig, demo_venue
 
 ROOT = Path(__file__).parents[3]
 SPOT_ONLY: dict[str, Any] = {"fetchMarkets": {"types": ["spot"]}}
@@ -54,6 +55,13 @@ def paper(base_url: str, **changes: Any) -> ExchangeProfile:
     return ExchangeProfile(**{**values, **changes})
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    """Let the loop run until something is so; give up after five seconds."""
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0)
+
+
 @pytest.fixture
 async def bench() -> AsyncIterator[Bench]:
     venue, demo = demo_venue(1)
@@ -61,7 +69,7 @@ async def bench() -> AsyncIterator[Bench]:
         TestAccount(a.name, "paper", {"apiKey": a.api_key, "secret": a.secret}) for a in demo
     ]
     progress: list[str] = []
-    async with SimulatedExchange(venue=venue) as sim:
+    async with SimulatedExchange(SimulationConfig(rate_limit=None), venue=venue) as sim:
         gateway = Gateway({"paper": paper(sim.base_url)}, on_progress=progress.append)
         await gateway.start()
         try:
@@ -71,7 +79,7 @@ async def bench() -> AsyncIterator[Bench]:
 
 
 @pytest.fixture
-def apart() -> Iterator[Callable[..., Any]]:
+def apart() -> Callable[..., Any]:
     """Run Python source in a process of its own; its last printed line is JSON.
 
     For what changes a process for good: imports, and CCXT's classes before they are hardened.
@@ -89,4 +97,4 @@ def apart() -> Iterator[Callable[..., Any]]:
         assert done.returncode == 0, done.stderr[-2000:]
         return json.loads(done.stdout.splitlines()[-1])
 
-    yield run
+    return run

@@ -63,7 +63,9 @@ def test_two_clones_share_nothing_that_can_change(exchange: str) -> None:
     """
     made = mould(exchange)
     assert made.strangers == ()
-    a, b = belongings(made.clone()), belongings(made.clone())
+    # Held, so that no address is used twice.
+    first, second = made.clone(), made.clone()
+    a, b = belongings(first), belongings(second)
     assert {a[key] for key in a.keys() & b.keys()} == set()
     prototype = belongings(made.prototype)
     assert {a[key] for key in a.keys() & prototype.keys()} == set()

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from ccxt_mcp.exchanges.truth import Untrue, check_answer, check_result
+from ccxt_mcp.exchanges.truth import Untrue, check_answer, check_result, check_status
 
 API = "https://api.binance.com/api/v3"
 
@@ -83,11 +83,12 @@ def test_no_content_needs_no_body() -> None:
 
 def test_errors_are_left_to_ccxt_to_classify() -> None:
     check("<html>", status=503)
+    check_status(503)
 
 
 def test_a_redirect_is_refused() -> None:
     with pytest.raises(Untrue, match="redirects elsewhere"):
-        check("", status=302)
+        check_status(302)
 
 
 def test_a_result_that_says_nothing_is_refused() -> None:

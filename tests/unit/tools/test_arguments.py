@@ -130,6 +130,13 @@ def test_a_credential_argument_is_answered_with_where_credentials_belong() -> No
     assert "configured on the server" in failure.hint
 
 
+def test_a_thousand_violations_make_a_short_text() -> None:
+    """The first ones are named, the rest counted."""
+    failure = refused({"symbol": "A/B", **{f"x{index}": 1 for index in range(1_000)}})
+    assert "and 980 more" in failure.message
+    assert len(failure.message) < 2_000
+
+
 def test_long_and_unprintable_values_are_shortened() -> None:
     """A text stays one short line, whatever was sent."""
     text = failure_text(refused({"symbol": "A/B", "limit": "a b\n" * 500, "q\n" * 300: 1}))

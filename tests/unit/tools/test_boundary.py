@@ -14,7 +14,7 @@ from mcp.client import Client
 from mcp.shared.exceptions import MCPError
 
 from ccxt_mcp.calls.bounds import Answer
-from ccxt_mcp.calls.pipeline import Call
+from ccxt_mcp.calls.pipeline import Call, Calls
 from ccxt_mcp.model import CALLER, Caller, Principal, Scope
 from ccxt_mcp.tools.arguments import Arguments
 from ccxt_mcp.tools.boundary import FAILURE_META, Boundary
@@ -41,8 +41,13 @@ async def test_an_unexpected_fault_is_logged_and_not_told(
     async def broken(call: Call, args: Any) -> Answer:
         raise ZeroDivisionError("balance of key hunter2 was lost")
 
-    world.calls._redact = lambda text: text.replace("hunter2", "[redacted]")
-    boundary = Boundary(world.calls, [tool(broken)])
+    calls = Calls(
+        world.gateway,
+        world.accounts,
+        world.calls.settings,
+        redact=lambda text: text.replace("hunter2", "[redacted]"),
+    )
+    boundary = Boundary(calls, [tool(broken)])
     with caplog.at_level(logging.ERROR, "ccxt_mcp.faults"):
         result = await boundary.call("sample", {})
     failure = result["_meta"][FAILURE_META]
@@ -123,6 +128,28 @@ async def test_a_cancelled_call_is_logged_as_cancelled_and_stays_cancelled(
         with pytest.raises(asyncio.CancelledError):
             await task
     assert [line["outcome"] for line in call_lines] == ["cancelled"]
+
+
+async def test_a_cancellation_that_nobody_asked_for_is_a_fault(world: World) -> None:
+    """Before: a shared task that was cancelled under a call ended the call without an answer."""
+
+    async def body(call: Call, args: Any) -> Answer:
+        shared = asyncio.create_task(asyncio.Event().wait())
+        shared.cancel()
+        await shared
+        raise AssertionError
+
+    async with asyncio.timeout(5):
+        result = await Boundary(world.calls, [tool(body)]).call("sample", {})
+    assert result["_meta"][FAILURE_META]["code"] == "internal"
+
+
+@pytest.mark.parametrize("mode", ["legacy", "auto"])
+async def test_a_cursor_that_was_never_given_out_is_refused(world: World, mode: str) -> None:
+    """The list is one page; a made-up cursor is an error, not the same page again for ever."""
+    async with asyncio.timeout(10), Client(world.server, mode=mode) as client:
+        with pytest.raises(MCPError, match="cursor"):
+            await client.list_tools(cursor="abc")
 
 
 @pytest.mark.parametrize("mode", ["legacy", "auto"])

@@ -11,7 +11,11 @@ import orjson
 import pytest
 from mcp.client import Client
 
+from ccxt_mcp.accounts import Account, Accounts
 from ccxt_mcp.calls.bounds import MAX_BYTES
+from ccxt_mcp.calls.pipeline import Calls
+from ccxt_mcp.simulation import derive_keys
+from ccxt_mcp.tools.boundary import Boundary
 from ccxt_mcp.tools.server import TOOLS
 from tests.unit.tools.world import Outcome, World
 
@@ -234,6 +238,23 @@ async def test_two_accounts_at_once_never_mix(world: World) -> None:
     async with asyncio.timeout(30), Client(world.server) as client, asyncio.TaskGroup() as group:
         for index in range(100):
             group.create_task(one(client, world.demo[index % 2].name))
+
+
+async def test_a_thousand_open_orders_are_cut_with_a_notice(world: World) -> None:
+    """The result stays valid and small, shows the newest, and says how many there are."""
+    key, secret = derive_keys(5, "large")
+    world.sim.venue.add_account(
+        key, secret, name="large", open_orders=1_000, past_orders=0, currencies=9
+    )
+    large = Account("large", "paper", {"apiKey": key, "secret": secret})
+    calls = Calls(world.gateway, Accounts([large]), world.calls.settings)
+    result = await Boundary(calls, TOOLS).call("get_open_orders", {})
+    data = result["structuredContent"]
+    assert data["total"] == 1_000
+    assert data["truncated"] is True
+    assert "1000" in data["notice"]
+    assert 100 < len(data["orders"]) < 500
+    assert len(result["content"][0]["text"].encode()) <= MAX_BYTES
 
 
 async def test_markets_come_in_pages_without_gaps(world: World) -> None:

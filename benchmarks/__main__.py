@@ -1,0 +1,113 @@
+"""`python -m benchmarks [--quick] [--only NAME] [--json FILE] [--list]`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import platform
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import psutil
+
+from benchmarks import rows_exchange, rows_memory, rows_start, rows_transport
+from benchmarks.processes import BenchmarkError
+from benchmarks.report import MEASUREMENTS, Measurement, Row, as_json, table
+from benchmarks.stage import Scale, Stage
+
+__all__ = ["main"]
+
+# Importing them has filled the registry.
+_ROWS = (rows_start, rows_memory, rows_transport, rows_exchange)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure and print; 0 whatever the figures are, 2 when something could not be measured."""
+    arguments = _parser().parse_args(argv)
+    if arguments.list:
+        for each in MEASUREMENTS.values():
+            print(f"{each.name}\n    " + each.summary.replace("\n", "\n    ") + "\n")
+        return 0
+    unknown = [name for name in arguments.only or () if name not in MEASUREMENTS]
+    if unknown:
+        print(f"no such measurement: {', '.join(unknown)}; there are:", file=sys.stderr)
+        print("  " + ", ".join(MEASUREMENTS), file=sys.stderr)
+        return 2
+    chosen = [MEASUREMENTS[name] for name in arguments.only or MEASUREMENTS]
+    started = time.perf_counter()
+    try:
+        rows, failed = _run(chosen, Scale(quick=arguments.quick))
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    took = time.perf_counter() - started
+    machine = {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "cores": psutil.cpu_count(),
+        "seconds": round(took, 1),
+        "quick": arguments.quick,
+    }
+    print(table(rows))
+    print("\n" + ", ".join(f"{key} {value}" for key, value in machine.items()))
+    print("Medians (least-greatest) of alternating rounds; ratios are taken round by round.")
+    if arguments.json is not None:
+        arguments.json.write_text(
+            json.dumps({"machine": machine, "rows": as_json(rows)}, indent=1) + "\n"
+        )
+    return 2 if failed else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description="What the server costs, beside references measured in the same run.",
+    )
+    parser.add_argument("--quick", action="store_true", help="fewer rounds and calls (under 45 s)")
+    parser.add_argument("--only", action="append", metavar="NAME", help="may be given repeatedly")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything as JSON")
+    parser.add_argument("--list", action="store_true", help="say what is measured, and stop")
+    return parser
+
+
+def _run(chosen: Sequence[Measurement], scale: Scale) -> tuple[list[tuple[str, Row]], bool]:
+    try:
+        import uvloop
+
+        factory = uvloop.new_event_loop
+    except ImportError:
+        factory = asyncio.new_event_loop  # type: ignore[assignment]
+    with asyncio.Runner(loop_factory=factory) as runner:
+        return runner.run(_measure(chosen, scale))
+
+
+async def _measure(
+    chosen: Sequence[Measurement], scale: Scale
+) -> tuple[list[tuple[str, Row]], bool]:
+    """Run them in turn; one that fails is reported and does not stop the others."""
+    this = asyncio.current_task()
+    assert this is not None
+    # A polite kill unwinds like Ctrl-C, so that it ends the children too.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)
+    rows: list[tuple[str, Row]] = []
+    failed = False
+    with tempfile.TemporaryDirectory(prefix="ccxt-mcp-bench-") as home:
+        async with Stage(Path(home), scale) as stage:
+            for number, each in enumerate(chosen, 1):
+                print(f"[{number}/{len(chosen)}] {each.name}", file=sys.stderr, flush=True)
+                try:
+                    rows += [(each.name, row) for row in await each.run(stage)]
+                except (BenchmarkError, OSError, ExceptionGroup) as error:
+                    failed = True
+                    told = error.exceptions[0] if isinstance(error, ExceptionGroup) else error
+                    print(f"{each.name} could not be measured: {told}", file=sys.stderr)
+    return rows, failed
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,118 @@
+"""What the server holds in memory: idle, with an exchange, per session."""
+
+from __future__ import annotations
+
+import asyncio
+
+from benchmarks.load import Caller, minted, named, tool_call
+from benchmarks.processes import Child
+from benchmarks.report import Row, measurement
+from benchmarks.roles import SYMBOL
+from benchmarks.stage import Stage
+
+__all__: list[str] = []
+
+_SESSIONS = 1000
+_WARM = 50
+_CONNECTIONS = 8
+
+
+@measurement("memory")
+async def memory(stage: Stage) -> list[Row]:
+    """Resident memory of a fresh server: idle, then with the simulated exchange in use.
+
+    Idle is after the first `tools/list`. In use is after a public and 50 credentialed calls.
+    Reference for the second: the process of bare CCXT, which imports all of CCXT.
+    """
+    server = await stage.fresh_server()
+    idle = server.memory
+    orders = (await stage.order_callers(server, 1))[0]
+    ticker = (await stage.callers(server, 1, tool_call("get_ticker", symbol=SYMBOL)))[0]
+    await ticker.call()
+    for _ in range(50):
+        await orders.call()
+    loaded = server.memory
+    bare = (await stage.bare()).process.memory
+    await server.stop()
+    return [
+        Row(
+            what="memory, idle",
+            ours=f"{idle:.1f} MB",
+            target="≤ 130 MB",
+            reached=idle <= 130,
+            note="resident, of one process, shared libraries included",
+            data={"idle_mb": idle},
+        ),
+        Row(
+            what="memory, simulated exchange in use",
+            ours=f"{loaded:.1f} MB",
+            reference=f"{bare:.1f} MB",
+            ratio=f"{loaded / bare:.2f}",
+            note="few markets; reference: bare CCXT with the same markets, all of CCXT imported",
+            data={"loaded_mb": loaded, "bare_mb": bare},
+        ),
+    ]
+
+
+@measurement("session-memory")
+async def session_memory(stage: Stage) -> list[Row]:
+    """Growth of resident memory over 1,000 sessions, divided by 1,000.
+
+    Each session is opened, makes one call of a tool that needs no exchange, and stays. Minted ones
+    open by `initialize`, named ones by their first call. Fresh processes, 50 sessions ahead of the
+    measurement; 8 kept-alive connections carry all of them. Reference: sessions of SDK echo.
+    """
+    local, echo = tool_call("list_accounts"), tool_call("echo", symbol=SYMBOL)
+    minting, naming = await stage.fresh_server(), await stage.fresh_server()
+    sdk = await stage.start("echo-sdk")
+    mint = await _growth(stage, minting, local, by_name=False)
+    name = await _growth(stage, naming, local, by_name=True)
+    reference = await _growth(stage, sdk, echo, by_name=False)
+    for process in (minting, naming, sdk):
+        await process.stop()
+    return [
+        Row(
+            what=f"memory per session, {kind}",
+            ours=f"{ours:.1f} KB",
+            reference=f"{reference:.1f} KB",
+            ratio=f"{ours / reference:.2f}" if reference > 0 else "-",
+            target="≤ 16 KB",
+            reached=ours <= 16,
+            note=f"growth over {_SESSIONS} sessions; reference: SDK echo",
+            data={"ours_kb": ours, "reference_kb": reference},
+        )
+        for kind, ours in (("minted by initialize", mint), ("named by the client", name))
+    ]
+
+
+async def _growth(
+    stage: Stage, server: Child, message: dict[str, object], *, by_name: bool
+) -> float:
+    """KB (10^3 bytes) per session."""
+    connections = [stage.connection(server) for _ in range(_CONNECTIONS)]
+
+    async def open_some(lane: int, first: int, last: int) -> list[Caller]:
+        made = []
+        for number in range(first + lane, last, _CONNECTIONS):
+            connection = connections[lane]
+            if by_name:
+                caller = named(connection, f"workflow-{number:06d}")
+            else:
+                caller = await minted(connection)
+            await caller.prepare(message).call()
+            made.append(caller)
+        return made
+
+    async def open_all(first: int, last: int) -> list[Caller]:
+        lanes = [open_some(lane, first, last) for lane in range(_CONNECTIONS)]
+        return [caller for made in await asyncio.gather(*lanes) for caller in made]
+
+    warm = await open_all(0, _WARM)
+    before = server.memory
+    await open_all(_WARM, _WARM + _SESSIONS)
+    grown = (server.memory - before) * 1e3 / _SESSIONS
+    for caller in warm:
+        await caller.end()
+    for connection in connections:
+        await connection.close()
+    return grown

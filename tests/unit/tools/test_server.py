@@ -1,0 +1,65 @@
+"""What the server says of itself, and that nothing in it asks for a credential."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+import pytest
+from mcp.client import Client
+
+from ccxt_mcp.calls.policy import OPERATIONS, Effect
+from ccxt_mcp.model import Scope
+from ccxt_mcp.tools.arguments import schema
+from ccxt_mcp.tools.server import INSTRUCTIONS, TOOLS
+from ccxt_mcp.tools.tool import Tool
+from tests.unit.tools.world import World
+
+
+async def test_the_instructions_reach_the_client_in_both_eras(world: World) -> None:
+    """The conventions are told once, at the start of a connection."""
+    for mode in ("legacy", "auto"):
+        async with asyncio.timeout(10), Client(world.server, mode=mode) as client:
+            assert client.instructions == INSTRUCTIONS
+            assert client.server_info is not None
+            assert client.server_info.name == "ccxt-mcp"
+    assert len(INSTRUCTIONS) < 2_000
+
+
+async def test_a_modern_client_may_keep_the_list_for_an_hour(world: World) -> None:
+    """The list cannot change while the server runs, and it is the same for everybody."""
+    async with asyncio.timeout(10), Client(world.server) as client:
+        listed = await client.list_tools()
+    assert listed.ttl_ms == 3_600_000
+    assert listed.cache_scope == "public"
+
+
+def test_the_schema_hook_knows_every_tool(world: World) -> None:
+    """Without the hook the SDK runs the list handler for each modern call with arguments."""
+    lookup = world.server.get_tool_input_schema
+    assert lookup is not None
+    for tool in TOOLS:
+        assert lookup(tool.name) == schema(tool.arguments)
+    assert lookup("nothing") is None
+
+
+def test_no_tool_has_an_argument_for_a_credential() -> None:
+    """Keys live in the server's configuration; a tool that took one would put it in transcripts."""
+    shaped = re.compile(r"key|secret|passw|passphrase|token|credential|mnemonic", re.IGNORECASE)
+    names = {name for tool in TOOLS for name in tool.arguments.model_fields}
+    assert not [name for name in names if shaped.search(name)]
+
+
+@pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.name)
+def test_a_description_sends_to_the_neighbouring_tool(tool: Tool) -> None:
+    """Each says when to use it and names at least one tool for the other cases, which exists."""
+    known = {each.name for each in TOOLS}
+    named = set(re.findall(r"\b[a-z]+(?:_[a-z]+)+\b", tool.description))
+    assert named & known
+    assert named <= known
+
+
+def test_everything_on_the_list_only_reads() -> None:
+    """The scope of every tool is `read`, and no allowed method writes."""
+    assert {tool.scope for tool in TOOLS} == {Scope.READ}
+    assert {operation.effect for operation in OPERATIONS.values()} == {Effect.READ}
