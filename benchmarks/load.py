@@ -1,7 +1,7 @@
 """A cheap HTTP client: keep-alive connections that send the same bytes again and again.
 
-Owns: framing of HTTP/1.1 requests and answers, MCP's handshake, and closed loops of callers. Refuses
-an answer that is not a success: what is measured has to be the real thing.
+Owns: framing of HTTP/1.1 requests and answers, MCP's handshake, and closed loops of callers.
+Refuses an answer that is not a success: what is measured has to be the real thing.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import platform
 import subprocess
 import sys
 import time
@@ -23,6 +24,7 @@ import psutil
 __all__ = ["ROOT", "BenchmarkError", "Child", "child", "cpu_seconds", "environment", "resident_mb"]
 
 ROOT = Path(__file__).resolve().parent.parent
+_LINUX = platform.system() == "Linux"
 _READY = 60.0
 _REPLY = 120.0
 
@@ -37,7 +39,7 @@ def cpu_seconds(pid: int) -> float:
     On Linux from the process's own CPU clock, in nanoseconds; elsewhere from the process table,
     which may count in ticks of 10 ms.
     """
-    if sys.platform == "linux":
+    if _LINUX:
         # clock_getcpuclockid(3): the id of another process's clock is made of its pid.
         return time.clock_gettime((~pid << 3) | 2)
     times = psutil.Process(pid).cpu_times()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from benchmarks.stage import Stage
 
-__all__ = ["MEASUREMENTS", "Measurement", "Row", "Rounds", "as_json", "measurement", "table"]
+__all__ = ["MEASUREMENTS", "Measurement", "Rounds", "Row", "as_json", "measurement", "table"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 
-from benchmarks.load import Load, drive, run_load, tool_call
+from benchmarks.load import Caller, Load, drive, run_load, tool_call
 from benchmarks.report import Rounds, Row, measurement
 from benchmarks.roles import ACCOUNTS, ORDERS, SYMBOL, account_name
 from benchmarks.stage import Stage, alternate
@@ -129,31 +130,30 @@ async def added_latency(stage: Stage) -> list[Row]:
     await venue.latency(30)
     try:
         rows = []
-        for what, caller, method, arguments, pairs, target in (
+        for what, caller, method, given, pairs, target in (
             (_CALL, orders, "fetch_open_orders", (SYMBOL,), 300, True),
             ("account_balance", balance, "fetch_balance", (), 120, False),
         ):
-
-            async def ours(caller: object = caller) -> float:
-                started = time.perf_counter()
-                await caller.call()  # type: ignore[attr-defined]
-                return (time.perf_counter() - started) * 1e3
-
-            async def reference(method: str = method, given: tuple[str, ...] = arguments) -> float:
-                return await bare.once(method, *given) * 1e3
-
+            ours, reference = partial(_seconds, caller), partial(bare.once, method, *given)
             await alternate(5, ours, reference)
             mine, theirs = await alternate(stage.scale.calls(pairs), ours, reference)
-            rows.append(_latency_row(what, sorted(mine), sorted(theirs), target))
+            rows.append(_latency_row(what, mine, theirs, target))
         return rows
     finally:
         await venue.latency(0)
 
 
-def _latency_row(what: str, mine: list[float], theirs: list[float], target: bool) -> Row:
-    def at(values: list[float], part: float) -> float:
-        return values[min(len(values) - 1, round(part * (len(values) - 1)))]
+async def _seconds(caller: Caller) -> float:
+    started = time.perf_counter()
+    await caller.call()
+    return time.perf_counter() - started
 
+
+def _latency_row(what: str, ours: list[float], reference: list[float], target: bool) -> Row:
+    def at(values: list[float], part: float) -> float:
+        return values[round(part * (len(values) - 1))]
+
+    mine, theirs = (sorted(each * 1e3 for each in seconds) for seconds in (ours, reference))
     added = {
         name: at(mine, part) - at(theirs, part) for name, part in (("p50", 0.5), ("p99", 0.99))
     }
@@ -187,13 +187,11 @@ async def sessions(stage: Stage) -> list[Row]:
         await drive(callers, count)
         await bare.load("fetch_open_orders", count, count, SYMBOL)
 
-        async def ours(callers: list[object] = callers, calls: int = calls) -> Load:  # type: ignore[assignment]
-            return await run_load(server, callers, calls)  # type: ignore[arg-type]
-
-        async def reference(calls: int = calls, count: int = count) -> Load:
-            return await bare.load("fetch_open_orders", calls, count, SYMBOL)
-
-        mine, theirs = await alternate(stage.scale.rounds(3), ours, reference)
+        mine, theirs = await alternate(
+            stage.scale.rounds(3),
+            partial(run_load, server, callers, calls),
+            partial(bare.load, "fetch_open_orders", calls, count, SYMBOL),
+        )
         await asyncio.gather(*(caller.end() for caller in callers))
         await asyncio.gather(*(caller.connection.close() for caller in callers))
         rows += _session_rows(count, mine, theirs)

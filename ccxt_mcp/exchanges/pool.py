@@ -157,15 +157,22 @@ class ExchangeRoom:
         # A clone does the loading, so that a failed load leaves no trace on the prototype.
         loader = self._blank.clone(session=session)
         lease = Lease(loader, exchange=name, private=False, redact=self._around.redact)
-        await lease.call("load_markets")
+        try:
+            await lease.call("load_markets")
+            if not loader.markets:
+                # Accepted, an empty table would make CCXT load it again inside every call.
+                raise Failure(Code.BAD_RESPONSE, f"{name}: no markets listed", exchange=name)
+        except Failure as failure:
+            self._around.progress(f"market tables not loaded: {failure.message}")
+            raise
         mould = Mould(loader)
         shared = mould.clone(session=session)
         # Last writer wins on a shared instance, and it would keep the last body alive.
         shared.enableLastHttpResponse = False
-        release_tables = _Tables(mould, shared, session, len(loader.markets), time.monotonic())
-        took = release_tables.loaded_at - started
-        self._around.progress(f"{name}: {release_tables.markets} markets in {took:.1f} s")
-        return release_tables
+        made = _Tables(mould, shared, session, len(loader.markets), time.monotonic())
+        took = made.loaded_at - started
+        self._around.progress(f"{name}: {made.markets} markets in {took:.1f} s")
+        return made
 
     async def _connect(self) -> RoutedSession:
         profile = self.profile

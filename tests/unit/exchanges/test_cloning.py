@@ -13,7 +13,10 @@ import pytest
 
 from ccxt_mcp.exchanges.catalog import catalog
 from ccxt_mcp.exchanges.cloning import CREDENTIALS, FROZEN, FROZEN_OPTIONS, Mould, exact, release
+from ccxt_mcp.exchanges.hardening import harden, mutable_defaults
+from ccxt_mcp.exchanges.loading import load_class
 from ccxt_mcp.exchanges.prototypes import build_prototype
+from ccxt_mcp.exchanges.wiring import Wired
 from ccxt_mcp.settings import ExchangeProfile
 
 ATOMS = (
@@ -189,3 +192,18 @@ def _attempt(exchange: str) -> str | None:
     except Exception as error:
         return repr(error)
     return None
+
+
+def test_streaming_classes_share_nothing_either() -> None:
+    """All 76 of `ccxt.pro`. Before: one `clients` dict for every exchange and account."""
+    import ccxt.pro
+
+    for name in ccxt.pro.exchanges:
+        cls = load_class(name, "ccxt.pro")
+        harden(cls)
+        assert mutable_defaults(cls) == []
+        made = Mould(type(name, (Wired, cls), {})({"enableRateLimit": False}))
+        first, second = made.clone(), made.clone()
+        a, b = belongings(first), belongings(second)
+        assert {a[key] for key in a.keys() & b.keys()} == set(), name
+        assert made.strangers == ()

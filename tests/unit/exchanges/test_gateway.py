@@ -322,3 +322,13 @@ async def test_a_refused_connection_is_told(bench: Bench) -> None:
         await gateway.public("paper").__aenter__()
     assert caught.value.message == "paper: no connection to the exchange"
     await gateway.close()
+
+
+async def test_an_empty_market_table_is_a_bad_response(bench: Bench) -> None:
+    """Before: it counted as loaded, and CCXT loaded it again inside every call."""
+    bench.sim.faults.add(Fault(kind="malformed", body={"symbols": []}, route=MARKETS, times=1))
+    async with failing(Code.BAD_RESPONSE) as caught:
+        await open_orders(bench, bench.main)
+    assert caught.value.message == "paper: no markets listed"
+    assert bench.progress[-1] == "market tables not loaded: paper: no markets listed"
+    assert len(await open_orders(bench, bench.main)) == 7

@@ -99,7 +99,7 @@ async def test_a_cookie_is_not_carried_to_the_next_request() -> None:
 
 @pytest.mark.parametrize("method", ["get", "put", "delete"])
 async def test_a_request_is_never_sent_twice(method: str) -> None:
-    """Before: when a kept-alive connection dropped, aiohttp sent again; Deribit's orders are GET."""
+    """Before: a kept-alive connection dropped, aiohttp sent again; Deribit's orders are GET."""
     paths: list[str] = []
 
     async def dropping(request: web.BaseRequest) -> web.Response:
