@@ -35,7 +35,7 @@ serve: $(VENV)/run ## serve the exchanges and accounts of ./ccxt-mcp.toml and th
 	@$(BIN)/ccxt-mcp serve $(ARGS)
 
 test: lint ## style, types and all tests
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto $(ARGS)
 
 test-fast: $(VENV)/dev ## the unit tests alone
 	$(BIN)/python -m pytest tests/unit $(ARGS)
