@@ -34,6 +34,8 @@ class Answer:
         data: the result, of the tool's output schema.
         rows: the keys of the lists that may be cut.
         more: how to get the rest, as a sentence for the notice.
+        less: the same for a result that was cut for its size, where more of the same would be cut
+            again; ``more`` when there is no difference.
         offset: for results that are read in pages, where this page begins; the cut then moves
             ``nextOffset``.
         keep_end: whether a cut leaves out the first rows instead of the last ones.
@@ -44,6 +46,7 @@ class Answer:
     more: str = ""
     offset: int | None = None
     keep_end: bool = False
+    less: str | None = None
 
 
 def page(
@@ -55,6 +58,7 @@ def page(
     offset: int | None = None,
     maybe_more: bool = False,
     keep_end: bool = False,
+    less: str | None = None,
     **head: Any,
 ) -> Answer:
     """An answer that shows ``shown`` of ``total`` known rows under ``key``.
@@ -67,22 +71,23 @@ def page(
         offset: where the page begins, for results read in pages.
         maybe_more: the exchange sent as many as it was asked for, so that it may have more.
         keep_end: as in ``Answer``.
+        less: as in ``Answer``.
         head: further properties of the result, shown before the list.
     """
-    answer = Answer({**head, key: shown, "total": total}, (key,), more, offset, keep_end)
+    answer = Answer({**head, key: shown, "total": total}, (key,), more, offset, keep_end, less)
     rest = total - (offset or 0) - len(shown)
     answer.data["truncated"] = rest > 0 or maybe_more
     if rest > 0:
-        _say(answer.data, answer)
+        _say(answer.data, answer, answer.more)
     elif maybe_more:
         answer.data["notice"] = f"Shown: {len(shown)} rows; there may be more. {more}"
     return answer
 
 
-def _say(data: dict[str, Any], answer: Answer) -> None:
+def _say(data: dict[str, Any], answer: Answer, rest: str) -> None:
     shown = len(data[answer.rows[0]])
     data["truncated"] = True
-    data["notice"] = f"Shown: {shown} of {data['total']} rows. {answer.more}"
+    data["notice"] = f"Shown: {shown} of {data['total']} rows. {rest}"
     if answer.offset is not None:
         data["nextOffset"] = answer.offset + shown
 
@@ -109,7 +114,7 @@ def serialise(answer: Answer) -> tuple[dict[str, Any], str]:
         keep = (low + high) // 2
         for key, rows in full.items():
             data[key] = rows[max(0, len(rows) - keep) :] if answer.keep_end else rows[:keep]
-        _say(data, answer)
+        _say(data, answer, answer.more if answer.less is None else answer.less)
         raw = orjson.dumps(data)
         if len(raw) > MAX_BYTES:
             high = keep

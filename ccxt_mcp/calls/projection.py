@@ -3,19 +3,21 @@
 Owns: which fields of a structure leave, in which form, and how they are described; the same table
 makes the projection and the output schema, so that the two cannot drift apart. Names are CCXT's.
 Dropped: ``info`` (the exchange's raw answer) and every field that is unknown (None, NaN); a missing
-field therefore means "the exchange did not say", never zero. Refuses: fetching, and the size of a
-whole result (``bounds.py``).
+field therefore means "the exchange did not say", never zero. Refuses: fetching, the size of a whole
+result (``bounds.py``), and rows that say nothing: CCXT makes an order, a level or a candle of
+anything that it finds in a list, and passed on they would be invented ones.
 
 Numbers: what is the market's is a JSON number, what is an account's is an exact decimal string.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ccxt_mcp.calls import values
+from ccxt_mcp.errors import Code, Failure
 
 __all__ = [
     "BALANCE",
@@ -29,6 +31,8 @@ __all__ = [
     "candles",
     "levels",
     "nested",
+    "orders",
+    "ticker",
 ]
 
 Schema = dict[str, Any]
@@ -70,13 +74,12 @@ class Structure:
 
     def project(self, source: Mapping[str, Any]) -> dict[str, Any]:
         """The structure's known fields."""
-        out: dict[str, Any] = {}
         get = source.get
-        for name, admit in self._pairs:
-            raw = get(name)
-            if raw is not None and (value := admit(raw)) is not None:
-                out[name] = value
-        return out
+        return {
+            name: value
+            for name, admit in self._pairs
+            if (raw := get(name)) is not None and (value := admit(raw)) is not None
+        }
 
     def schema(self) -> Schema:
         """JSON Schema of what ``project`` returns."""
@@ -121,7 +124,7 @@ def nested(name: str, inner: Structure, note: str = "") -> Field:
 
 def _list_of(name: str, inner: Structure, note: str = "") -> Field:
     def admit(value: Any) -> list[dict[str, Any]] | None:
-        if not isinstance(value, list):
+        if not isinstance(value, list) or not value:
             return None
         rows = (inner.project(row) for row in value[:20] if isinstance(row, Mapping))
         return [row for row in rows if row] or None
@@ -241,13 +244,48 @@ BALANCE = Structure(
 )
 
 _SHORT = (None,) * 5
+_PRICES = frozenset(each.name for each in TICKER.fields if each.schema is _NUMBER)
 
 CANDLE_COLUMNS = ("timestamp", "open", "high", "low", "close", "volume")
 """The positions of a candle; ``timestamp`` is the start of the candle in ms, UTC."""
 
 
+def _unreadable(what: str) -> Failure:
+    return Failure(Code.BAD_RESPONSE, f"The exchange's answer {what}; it was discarded.")
+
+
+def ticker(source: Mapping[str, Any], symbol: str) -> dict[str, Any]:
+    """The ticker of ``symbol``.
+
+    Raises:
+        Failure: ``bad_response`` when it is another symbol's, or has no number in it at all.
+    """
+    about = source.get("symbol")
+    if about is not None and about != symbol:
+        raise _unreadable(f"is about {values.text(about)} instead of {symbol}")
+    shown = {**TICKER.project(source), "symbol": symbol}
+    if _PRICES.isdisjoint(shown):
+        raise _unreadable(f"has no price of {symbol} in it")
+    return {"symbol": symbol, **shown}
+
+
+def orders(source: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Orders in their given order.
+
+    Raises:
+        Failure: ``bad_response`` when one of them has no id of any kind.
+    """
+    rows = [ORDER.project(order) for order in source]
+    if not all("id" in row or "clientOrderId" in row for row in rows):
+        raise _unreadable("has an order without an id")
+    return rows
+
+
 def balances(source: Mapping[str, Any], *, include_zero: bool) -> list[dict[str, Any]]:
-    """One row per currency of a CCXT balance, by currency; zero rows only on request."""
+    """One row per currency of a CCXT balance, by currency; zero rows only on request.
+
+    A currency of which no amount is known is not zero: it is shown, without amounts.
+    """
     totals = source.get("total")
     currencies = totals if isinstance(totals, Mapping) else {}
     rows = []
@@ -257,24 +295,37 @@ def balances(source: Mapping[str, Any], *, include_zero: bool) -> list[dict[str,
             continue
         row = BALANCE.project({**entry, "currency": currency})
         amounts = [row[key] for key in ("free", "used", "total", "debt") if key in row]
-        if include_zero or any(amount.strip("-0.") for amount in amounts):
+        if include_zero or not amounts or any(amount.strip("-0.") for amount in amounts):
             rows.append(row)
     return rows
 
 
 def levels(source: Any, limit: int) -> list[list[int | float]]:
-    """``[price, amount]`` pairs of one side of a book, best first, at most ``limit``."""
+    """``[price, amount]`` pairs of one side of a book, best first, at most ``limit``.
+
+    Raises:
+        Failure: ``bad_response`` when a price or an amount is no number: the book would look
+            thinner than it is.
+    """
     rows = []
     for level in (source or ())[:limit]:
         price, amount = values.number(level[0]), values.number(level[1])
-        if price is not None and amount is not None:
-            rows.append([price, amount])
+        if price is None or amount is None:
+            raise _unreadable("has a level of the book without a price or an amount")
+        rows.append([price, amount])
     return rows
 
 
 def candles(source: Any) -> list[list[int | float | None]]:
-    """Candles as rows of ``CANDLE_COLUMNS``, oldest first; an unknown value is null."""
-    return [
+    """Candles as rows of ``CANDLE_COLUMNS``, oldest first; an unknown value is null.
+
+    Raises:
+        Failure: ``bad_response`` when a candle has no time.
+    """
+    rows = [
         [values.integer(row[0]), *(values.number(value) for value in (*row[1:6], *_SHORT)[:5])]
         for row in source or ()
     ]
+    if any(row[0] is None for row in rows):
+        raise _unreadable("has a candle without a time")
+    return rows

@@ -26,6 +26,9 @@ _MAX_EXPONENT = 60
 
 def text(value: Any) -> str | None:
     """A string; a whole number becomes its digits (some exchanges number their orders)."""
+    if type(value) is str and len(value) <= MAX_TEXT and value.isascii():
+        # Nearly all values, hundreds of times a call: nothing to clean.
+        return value or None
     if isinstance(value, str):
         # A lone surrogate, which JSON can spell, cannot leave as UTF-8.
         clean: str = value if value.isascii() else value.encode("utf-8", "replace").decode()
@@ -79,7 +82,11 @@ def decimal(value: Any) -> str | None:
     fewest digits that name the same float.
     """
     if isinstance(value, str):
-        if _is_plain(value):
+        if len(value) <= 60 and value.replace(".", "", 1).isdecimal() and value.isascii():
+            # Nearly all values: digits with at most one point. Those at the ends are not plain.
+            if value[0] != "." and value[-1] != ".":
+                return value
+        elif _is_plain(value):
             return value
     elif isinstance(value, bool):
         return None

@@ -81,19 +81,19 @@ class Mould:
         self.prototype = prototype
         self._class = type(prototype)
         self._shared: dict[str, Any] = {}
-        self._copied: list[tuple[str, Any]] = []
+        self._copied: list[tuple[str, Callable[[], Any]]] = []
         self._strange: list[tuple[str, Any]] = []
         attributes = {**_class_level(prototype), **vars(prototype)}
         attributes.update(dict.fromkeys(_FORGOTTEN), own_session=False, reloading_markets=False)
         attributes.update(session=None, enableRateLimit=False)
         options = attributes.pop("options") or {}
-        self._options = {k: v for k, v in options.items() if k not in FROZEN_OPTIONS}
+        self._options = _copier({k: v for k, v in options.items() if k not in FROZEN_OPTIONS})
         self._frozen_options = {k: v for k, v in options.items() if k in FROZEN_OPTIONS}
         for name, value in attributes.items():
             if name in FROZEN or isinstance(value, _IMMUTABLE):
                 self._shared[name] = value
             elif isinstance(value, _CONTAINERS):
-                self._copied.append((name, value))
+                self._copied.append((name, _copier(value)))
             else:
                 self._strange.append((name, value))
 
@@ -115,11 +115,11 @@ class Mould:
         instance = object.__new__(self._class)
         state = instance.__dict__
         state.update(self._shared)
-        for name, value in self._copied:
-            state[name] = _copied(value)
+        for name, make in self._copied:
+            state[name] = make()
         for name, value in self._strange:
             state[name] = copy.deepcopy(value)
-        options = _copied(self._options)
+        options = self._options()
         options.update(self._frozen_options)
         state["options"] = options
         state["session"] = session
@@ -167,10 +167,31 @@ def _class_level(prototype: Any) -> dict[str, Any]:
     return found
 
 
-def _copied(value: Any) -> Any:
+def _copier(value: Any) -> Callable[[], Any]:
+    """A function that copies ``value``, which must not change any more, all the way down.
+
+    What is nested is found out once: most containers hold nothing but constants, and those are
+    copied by C code in a tenth of the time of a walk.
+    """
     kind = type(value)
     if kind is dict:
-        return {k: _copied(v) if isinstance(v, _CONTAINERS) else v for k, v in value.items()}
-    if kind is list:
-        return [_copied(v) if isinstance(v, _CONTAINERS) else v for v in value]
-    return copy.deepcopy(value)
+        pairs = [(key, _copier(each)) for key, each in value.items() if _is_container(each)]
+    elif kind is list:
+        pairs = [(i, _copier(each)) for i, each in enumerate(value) if _is_container(each)]
+    else:
+        return lambda: copy.deepcopy(value)
+    if not pairs:
+        plain: Callable[[], Any] = value.copy
+        return plain
+
+    def copied() -> Any:
+        out = value.copy()
+        for key, make in pairs:
+            out[key] = make()
+        return out
+
+    return copied
+
+
+def _is_container(value: Any) -> bool:
+    return isinstance(value, _CONTAINERS)
