@@ -8,6 +8,7 @@ lifespan.
 from __future__ import annotations
 
 import asyncio
+import copy
 import re
 import time
 from collections.abc import AsyncIterator
@@ -20,6 +21,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from ccxt_mcp import __version__
@@ -31,6 +33,7 @@ from ccxt_mcp.tools.boundary import failure_result
 from ccxt_mcp.transport.endpoint import Endpoint
 from ccxt_mcp.transport.guard import Guard, is_loopback, peer_of
 from ccxt_mcp.transport.lanes import queue_tool_calls
+from ccxt_mcp.transport.refusal import Refusal
 from ccxt_mcp.transport.registry import Registry
 from ccxt_mcp.transport.session import utc
 
@@ -53,26 +56,30 @@ class HighLevelServer(Protocol):
 class _Lifespan:
     """Enters the server's lifespan once, through the SDK's manager, and keeps what it yielded."""
 
-    def __init__(self, server: Server[Any], manager: StreamableHTTPSessionManager) -> None:
-        self._manager = manager
+    def __init__(self, server: Server[Any], *, max_body: int) -> None:
         self.state: Any = None
         self.running = False
-        original = server.lifespan
 
         @asynccontextmanager
-        async def keep(of: Server[Any]) -> AsyncIterator[Any]:
-            async with original(of) as state:
+        async def keep(_: Server[Any]) -> AsyncIterator[Any]:
+            async with server.lifespan(server) as state:
                 self.state = state
                 try:
                     yield state
                 finally:
                     self.state = None
 
-        server.lifespan = keep
+        # A shallow copy, with the same handlers: the server may stand behind several applications,
+        # and each enters the lifespan for itself.
+        view = copy.copy(server)
+        view.lifespan = keep
+        self.manager = StreamableHTTPSessionManager(
+            app=view, max_request_body_size=max_body, stateless=True
+        )
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
-        async with self._manager.run():
+        async with self.manager.run():
             self.running = True
             try:
                 yield
@@ -112,14 +119,12 @@ def create_app(
         idle_timeout=settings.session_idle_timeout,
         adopt_named=settings.adopt_named_sessions,
         lane_limit=settings.lane_queue_max,
+        lane_wait_max=settings.lane_wait_max,
     )
-    manager = StreamableHTTPSessionManager(
-        app=server, max_request_body_size=settings.max_body_bytes, stateless=True
-    )
-    lifespan = _Lifespan(server, manager)
-    queue_tool_calls(server, registry, refuse=failure_result, wait_max=settings.lane_wait_max)
+    queue_tool_calls(server, refuse=failure_result)
+    lifespan = _Lifespan(server, max_body=settings.max_body_bytes)
     endpoint = Endpoint(
-        server, manager, lambda: lifespan.state, registry, max_body=settings.max_body_bytes
+        server, lifespan.manager, lambda: lifespan.state, registry, max_body=settings.max_body_bytes
     )
     started = time.time()
 
@@ -176,13 +181,21 @@ def create_app(
         routes=[
             # No `methods`: the endpoint answers a wrong one itself.
             Route(MCP_PATH, endpoint=endpoint),
+            # As many clients are configured; a redirect would name the wrong scheme behind TLS.
+            Route(MCP_PATH + "/", endpoint=endpoint),
             *health_routes(snapshot, ready=lambda: lifespan.running, may_see_all=may_see_all),
         ],
         middleware=middleware,
+        exception_handlers={404: _no_such_path},
         lifespan=run,
     )
     app.state.registry = registry
     return app
+
+
+async def _no_such_path(request: Request, _: Exception) -> Response:
+    message = f"There is nothing at this path: MCP is served at {MCP_PATH}, its state at /health"
+    return JSONResponse(Refusal(404, message).body(), status_code=404)
 
 
 def _low_level(server: Server[Any] | HighLevelServer) -> Server[Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import math
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Sequence
@@ -81,13 +82,13 @@ def _parser() -> argparse.ArgumentParser:
     simulate.add_argument("--port", type=_port, default=8900, help="port to listen on (8900)")
     simulate.add_argument("--seed", type=int, default=7, help="seed of prices and accounts (7)")
     simulate.add_argument(
-        "--latency", type=float, default=0.0, metavar="MS", help="milliseconds (0)"
+        "--latency", type=_milliseconds, default=0.0, metavar="MS", help="milliseconds (0)"
     )
     simulate.add_argument(
-        "--jitter", type=float, default=0.0, metavar="MS", help="milliseconds (0)"
+        "--jitter", type=_milliseconds, default=0.0, metavar="MS", help="milliseconds (0)"
     )
     simulate.add_argument(
-        "--rate-limit", type=int, default=6000, metavar="WEIGHT", help="weight a minute (6000)"
+        "--rate-limit", type=_weight, default=6000, metavar="WEIGHT", help="weight a minute (6000)"
     )
     simulate.add_argument(
         "--no-rate-limit", action="store_true", help="never answer 429, whatever the load"
@@ -100,6 +101,20 @@ def _port(text: str) -> int:
     if text.isdecimal() and int(text) < 65536:
         return int(text)
     raise argparse.ArgumentTypeError(f"{text!r} is not a port: an integer from 0 to 65535")
+
+
+def _milliseconds(text: str) -> float:
+    value = float(text)
+    if math.isfinite(value) and value >= 0:
+        return value
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number of milliseconds from 0 up")
+
+
+def _weight(text: str) -> int:
+    value = int(text)
+    if value > 0:
+        return value
+    raise argparse.ArgumentTypeError(f"{text!r} is not a weight: an integer from 1 up")
 
 
 async def _serve(arguments: argparse.Namespace) -> None:
@@ -158,10 +173,11 @@ async def _simulate(arguments: argparse.Namespace) -> None:
         )
     except asyncio.CancelledError:
         return
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or "not a host name"
         raise ConfigurationError(
-            f"cannot listen on {arguments.host}:{arguments.port}: {error.strerror or error};"
-            " choose another `--port`, or stop what listens there"
+            f"cannot listen on {arguments.host}:{arguments.port}: {reason};"
+            " choose another `--port` or `--host`, or stop what listens there"
         ) from None
 
 

@@ -15,7 +15,8 @@ from contextlib import asynccontextmanager, contextmanager
 from types import FrameType
 
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ccxt_mcp.errors import ConfigurationError
 
@@ -25,6 +26,15 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _BACKLOG = 2048
 _GRACE = 20
 """Seconds that calls in flight get on shutdown; above the tool timeout."""
+_STOPPING = JSONResponse(
+    {
+        "jsonrpc": "2.0",
+        "id": None,
+        "error": {"code": -32603, "message": "The server is stopping: send the call again later"},
+    },
+    status_code=503,
+    headers={"retry-after": "5"},
+)
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -39,9 +49,11 @@ def bind(host: str, port: int) -> socket.socket:
     try:
         listener.bind((host.strip("[]"), port))
         listener.listen(_BACKLOG)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         listener.close()
-        if error.errno == errno.EADDRINUSE:
+        if isinstance(error, UnicodeError):
+            remedy = "not a host name: `host` must be an address of this machine"
+        elif error.errno == errno.EADDRINUSE:
             remedy = "another program listens there: choose another `port` (`--port`), or stop it"
         elif error.errno in (errno.EACCES, errno.EPERM):
             remedy = "not permitted: ports below 1024 need privileges, choose a higher `port`"
@@ -60,13 +72,37 @@ def address_of(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
+def _answered(app: ASGIApp) -> ASGIApp:
+    """The application, with an answer for the requests that the end of the server cuts short.
+
+    uvicorn would answer 500 and log a traceback for each.
+    """
+
+    async def run(scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def note(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await app(scope, receive, note)
+        except asyncio.CancelledError:
+            # Only the server cancels a request's task, and the task ends here.
+            if scope["type"] == "http" and not started:
+                await _STOPPING(scope, receive, send)
+
+    return run
+
+
 class _Server(uvicorn.Server):
     """uvicorn with signals that end in exit code 0, and a moment to wait for."""
 
     def __init__(self, app: ASGIApp, *, signals: bool) -> None:
         super().__init__(
             uvicorn.Config(
-                app,
+                _answered(app),
                 access_log=False,
                 log_config=None,
                 server_header=False,
@@ -79,6 +115,7 @@ class _Server(uvicorn.Server):
             )
         )
         self._signals = signals
+        self._cut = False
         self.up = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -103,14 +140,18 @@ class _Server(uvicorn.Server):
                 signal.signal(name, handler)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        self.force_exit = self.should_exit
+        if self.should_exit:
+            # uvicorn's own way would leave the lifespan open, and its connections with it.
+            self.force_exit, self._cut = self._cut, True
+            for task in self.server_state.tasks:
+                task.cancel()
         self.should_exit = True
 
 
 async def run_until_stopped(
     app: ASGIApp, listener: socket.socket, *, started: Callable[[str], None] | None = None
 ) -> None:
-    """Serve until SIGINT or SIGTERM; a second one does not wait for calls in flight.
+    """Serve until SIGINT or SIGTERM; a second one cuts the calls in flight short.
 
     Args:
         started: told the base URL once the listener answers.

@@ -9,27 +9,28 @@ of the specification refuses, each with words that say what to send instead.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
 from mcp.server.lowlevel import Server
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
+from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from ccxt_mcp.model import CALLER, Caller
 from ccxt_mcp.transport.guard import peer_of
 from ccxt_mcp.transport.kernel import answer, notify
 from ccxt_mcp.transport.refusal import Refusal, send_json
-from ccxt_mcp.transport.registry import Registry
-from ccxt_mcp.transport.session import SESSION, Session
+from ccxt_mcp.transport.registry import REGISTRY, Registry
+from ccxt_mcp.transport.session import SESSION, Kind, Session
 from ccxt_mcp.transport.wire import (
     ClientGone,
     Message,
     accepts,
     check_content_type,
+    check_length,
     parse,
     read_body,
 )
@@ -40,6 +41,7 @@ logger = logging.getLogger(__name__)
 
 _LEGACY = frozenset(version.encode() for version in HANDSHAKE_PROTOCOL_VERSIONS)
 _ALLOW = (b"allow", b"POST, DELETE")
+_ALLOW_MODERN = (b"allow", b"POST")
 _ACCEPT_BOTH = (b"accept", b"application/json, text/event-stream")
 
 
@@ -100,6 +102,10 @@ class Endpoint:
         headers = _Headers.of(scope)
         peer = peer_of(scope)
         caller = CALLER.set(Caller(principal=peer.principal, client_ip=peer.client_ip))
+        registry = REGISTRY.set(self._registry)
+        # A connection's flow control can start this request in the context of an earlier one, so
+        # what the call below reads is set here even where there is nothing to say.
+        session = SESSION.set(None)
         try:
             if headers.protocol_version is not None and headers.protocol_version not in _LEGACY:
                 await self._modern(scope, headers, receive, send)
@@ -113,18 +119,30 @@ class Endpoint:
                 raise Refusal(405, "Only POST and DELETE are served here", headers=[_ALLOW])
         except Refusal as refusal:
             await refusal.send(send)
-        except ClientGone:
+        except (ClientGone, ClientDisconnect):
             pass
         finally:
+            SESSION.reset(session)
+            REGISTRY.reset(registry)
             CALLER.reset(caller)
 
     async def _modern(self, scope: Scope, headers: _Headers, receive: Receive, send: Send) -> None:
-        if scope["method"] == "POST":
-            check_content_type(headers.content_type)
-            if accepts(headers.accept) == (True, True):
-                # The SDK wants both types named; a missing header and wildcards mean the same.
-                others = [item for item in scope["headers"] if item[0] != b"accept"]
-                scope = {**scope, "headers": [*others, _ACCEPT_BOTH]}
+        # What HTTP refuses is refused here, since the SDK does it without a word.
+        if scope["method"] != "POST":
+            raise Refusal(
+                405, "Only POST is served in this protocol version", headers=[_ALLOW_MODERN]
+            )
+        check_content_type(headers.content_type)
+        if accepts(headers.accept) != (True, True):
+            raise Refusal(
+                406,
+                "Answers are `application/json` or `text/event-stream`: this protocol version"
+                " asks to accept both",
+            )
+        check_length(headers.content_length, self._max_body)
+        # The SDK wants both types named; a missing header and wildcards mean the same.
+        others = [item for item in scope["headers"] if item[0] != b"accept"]
+        scope = {**scope, "headers": [*others, _ACCEPT_BOTH]}
         await self._manager.handle_request(scope, receive, send)
 
     async def _post(self, scope: Scope, headers: _Headers, receive: Receive, send: Send) -> None:
@@ -135,7 +153,11 @@ class Endpoint:
                 406, "Answers are `application/json` or `text/event-stream`: accept one of them"
             )
         message = parse(await read_body(receive, headers.content_length, self._max_body))
-        session = self._session_for(scope, headers, message)
+        try:
+            session = self._session_for(scope, headers, message)
+        except Refusal as refusal:
+            refusal.request_id = message.id if message.is_request else None
+            raise
         session.requests += 1
         self._registry.touch(session)
         bound = SESSION.set(session)
@@ -143,22 +165,20 @@ class Endpoint:
         try:
             if not message.is_request:
                 await notify(self._server, session, message, scope, self._lifespan_state())
-                await send({"type": "http.response.start", "status": 202, "headers": []})
-                await send({"type": "http.response.body", "body": b""})
+                await _send_empty(send, 202, [(b"content-length", b"0")])
                 return
             reply = await answer(self._server, session, message, scope, self._lifespan_state())
             extra = []
-            if message.method == "initialize":
-                if "result" in reply:
-                    extra = [(b"mcp-session-id", session.id.encode("latin-1"))]
-                elif session.client_params is None:
-                    # The handshake failed: nothing was established, so nothing is kept.
-                    self._registry.close(session)
+            if message.method == "initialize" and reply.ok:
+                extra = [(b"mcp-session-id", session.id.encode("latin-1"))]
             if json:
-                await send_json(send, 200, reply, extra)
+                await send_json(send, 200, reply.body, extra)
             else:
-                await _send_event(send, reply, extra)
+                await _send_event(send, reply.body, extra)
         finally:
+            if session.kind is Kind.MINTED and session.client_params is None:
+                # The handshake did not succeed: nobody was told the id, so nothing is kept.
+                self._registry.close(session)
             CALLER.reset(named)
             SESSION.reset(bound)
             session.requests -= 1
@@ -175,7 +195,6 @@ class Endpoint:
                 "Mcp-Session-Id is missing: send `initialize` first and repeat the id that it"
                 " answers, or name your session yourself, for instance"
                 " `Mcp-Session-Id: my-workflow`",
-                request_id=message.id,
             )
         if message.is_request:
             session = self._registry.find_or_open(
@@ -195,19 +214,21 @@ class Endpoint:
         if headers.session_id is None:
             raise Refusal(400, "Mcp-Session-Id is missing: which session shall end?")
         self._registry.close(self._registry.find(peer_of(scope).principal, headers.session_id))
-        await send({"type": "http.response.start", "status": 204, "headers": []})
-        await send({"type": "http.response.body", "body": b""})
+        await _send_empty(send, 204, [])
 
 
 def _named(caller: Caller, session: Session) -> Caller:
     return Caller(principal=caller.principal, session=session.label, client_ip=caller.client_ip)
 
 
-async def _send_event(
-    send: Send, reply: Mapping[str, Any], headers: list[tuple[bytes, bytes]]
-) -> None:
+async def _send_empty(send: Send, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _send_event(send: Send, reply: bytes, headers: list[tuple[bytes, bytes]]) -> None:
     """The reply as an event stream of one event, for clients that accept nothing else."""
-    payload = b"event: message\ndata: " + orjson.dumps(reply) + b"\n\n"
+    payload = b"event: message\ndata: " + reply + b"\n\n"
     await send(
         {
             "type": "http.response.start",

@@ -8,9 +8,9 @@ the client's address behind trusted proxies. Refuses: whoever fails them, before
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -23,6 +23,19 @@ __all__ = ["Guard", "Peer", "is_loopback", "peer_of"]
 
 _OPEN_PATHS = frozenset({"/live", "/ready"})
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
+_AUTHORITY = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._~%-]+)(?::[0-9]*)?", re.ASCII)
+"""``name`` or ``name:port``, as a Host header and an Origin carry it; no user, no path."""
+_SINGLE = frozenset(
+    {
+        b"host",
+        b"origin",
+        b"authorization",
+        b"content-type",
+        b"mcp-session-id",
+        b"mcp-protocol-version",
+    }
+)
+"""Headers that decide a request's way: two of one would let two readers see two requests."""
 _PEER = "ccxt_mcp.peer"
 _REMEMBERED = 256
 """How many Host and Origin values that passed are remembered; a bound against header floods."""
@@ -101,31 +114,29 @@ class Guard:
         await self._app(scope, receive, send)
 
     def _admit(self, scope: Scope) -> Peer:
-        host = b""
-        origin: bytes | None = None
-        authorization: bytes | None = None
+        single: dict[bytes, bytes] = {}
         forwarded: list[bytes] = []
         for name, value in scope["headers"]:
-            if name == b"host":
-                host = value
-            elif name == b"origin":
-                origin = value
-            elif name == b"authorization":
-                authorization = value
+            if name in _SINGLE:
+                if name in single:
+                    raise Refusal(400, f"The header {name.decode()} is given twice: send it once")
+                single[name] = value
             elif name == b"x-forwarded-for":
                 forwarded.append(value)
+        host, origin = single.get(b"host", b""), single.get(b"origin")
         if (host, origin) not in self._known_good:
             self._check_host(host.decode("latin-1"))
             if origin is not None:
                 self._check_origin(origin.decode("latin-1"), host.decode("latin-1"))
             if len(self._known_good) < _REMEMBERED:
                 self._known_good.add((host, origin))
-        return Peer(self._authenticate(authorization), self._client_ip(scope, forwarded))
+        principal = self._authenticate(single.get(b"authorization"))
+        return Peer(principal, self._client_ip(scope, forwarded))
 
     def _check_host(self, host: str) -> None:
-        name = _without_port(host.lower())
-        if not name:
-            raise Refusal(400, "The Host header is missing")
+        name = _name_of(host.lower())
+        if name is None:
+            raise Refusal(400, "The Host header is missing or malformed")
         if self._any_host or name in self._hosts or host.lower() in self._hosts:
             return
         raise Refusal(
@@ -135,15 +146,15 @@ class Guard:
 
     def _check_origin(self, origin: str, host: str) -> None:
         lowered = origin.lower()
-        parts = urlsplit(lowered)
-        bare = f"{parts.scheme}://{_without_port(parts.netloc)}"
-        if (
+        scheme, _, authority = lowered.partition("://")
+        name = _name_of(authority)
+        if name is not None and (
             lowered in self._origins
-            or f"{bare}:*" in self._origins
+            or f"{scheme}://{name}:*" in self._origins
             or (
-                parts.scheme in ("http", "https") and _without_port(parts.netloc) in _LOOPBACK_NAMES
+                scheme in ("http", "https")
+                and (name in _LOOPBACK_NAMES or authority == host.lower())
             )
-            or (parts.scheme in ("http", "https") and parts.netloc == host.lower())
         ):
             return
         raise Refusal(
@@ -174,7 +185,7 @@ class Guard:
 
     def _client_ip(self, scope: Scope, forwarded: Iterable[bytes]) -> str | None:
         client = scope.get("client")
-        address = None if client is None else str(client[0])
+        address = None if client is None else _bare_address(str(client[0])) or str(client[0])
         if not self._proxies or not self._is_trusted(address):
             return address
         hops = b",".join(forwarded).decode("latin-1").split(",")
@@ -197,10 +208,10 @@ class Guard:
         return any(parsed in network for network in self._proxies)
 
 
-def _without_port(netloc: str) -> str:
-    if netloc.startswith("["):
-        return netloc.partition("]")[0] + "]" if "]" in netloc else netloc
-    return netloc.partition(":")[0]
+def _name_of(authority: str) -> str | None:
+    """The name of ``name:port`` in lower case; None for what is neither."""
+    match = _AUTHORITY.fullmatch(authority)
+    return None if match is None else match[1]
 
 
 def _host_key(host: str) -> str:
@@ -209,13 +220,16 @@ def _host_key(host: str) -> str:
 
 
 def _bare_address(hop: str) -> str | None:
+    """The address of a hop without its port; an IPv4 one also where IPv6 carries it."""
     text = hop[1:].partition("]")[0] if hop.startswith("[") else hop
     if text.count(":") == 1:
         text = text.partition(":")[0]
     try:
-        return str(ipaddress.ip_address(text))
+        address = ipaddress.ip_address(text)
     except ValueError:
         return None
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return str(mapped or address)
 
 
 def _shown(value: str) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import anyio
@@ -27,14 +28,23 @@ from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.types import Scope
 
+from ccxt_mcp.transport.refusal import encode
 from ccxt_mcp.transport.session import Session
 from ccxt_mcp.transport.wire import Message
 
-__all__ = ["answer", "notify"]
+__all__ = ["Reply", "answer", "notify"]
 
 logger = logging.getLogger(__name__)
 
 _TRANSPORT = TransportContext(kind="streamable-http", can_send_request=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One JSON-RPC response object as JSON, and whether it is a success."""
+
+    body: bytes
+    ok: bool
 
 
 class _NoChannel:
@@ -81,8 +91,8 @@ async def answer(
     message: Message,
     scope: Scope,
     lifespan_state: Any,
-) -> dict[str, Any]:
-    """Serve one request and return its JSON-RPC response object, success or error."""
+) -> Reply:
+    """Serve one request and return its response, success or error."""
     assert message.method is not None
     assert message.id is not None
     connection = _connection(session)
@@ -95,19 +105,29 @@ async def answer(
             connection=connection,
             lifespan_state=lifespan_state,
         )
+        body = encode({"jsonrpc": "2.0", "id": message.id, "result": result})
     except (MCPError, ValidationError) as exc:
-        data = handler_exception_to_error_data(exc)
-        assert data is not None
-        error = data.model_dump(mode="json", by_alias=True, exclude_none=True)
-        return {"jsonrpc": "2.0", "id": message.id, "error": error}
+        return _refused(message, exc)
     except Exception:
         logger.exception("the MCP kernel failed on %s", message.method)
-        error = {"code": INTERNAL_ERROR, "message": "Internal server error"}
-        return {"jsonrpc": "2.0", "id": message.id, "error": error}
+        return _refused(message, MCPError(INTERNAL_ERROR, "Internal server error"))
     if message.method == "initialize":
         session.client_params = connection.client_params
         session.protocol_version = connection.protocol_version
-    return {"jsonrpc": "2.0", "id": message.id, "result": result}
+    return Reply(body, ok=True)
+
+
+def _refused(message: Message, exc: MCPError | ValidationError) -> Reply:
+    data = handler_exception_to_error_data(exc)
+    assert data is not None
+    error = data.model_dump(mode="json", by_alias=True, exclude_none=True)
+    if isinstance(exc, ValidationError):
+        # The SDK says no more than "Invalid request parameters". Named is what is wrong, never
+        # the value.
+        wrong = exc.errors(include_url=False, include_context=False, include_input=False)[:3]
+        named = (f"`{'.'.join(map(str, item['loc']))[:80]}`: {item['msg']}" for item in wrong)
+        error["message"] += ": " + "; ".join(named)
+    return Reply(encode({"jsonrpc": "2.0", "id": message.id, "error": error}), ok=False)
 
 
 async def notify(

@@ -22,7 +22,7 @@ from mcp_types import CallToolRequestParams
 from ccxt_mcp.errors import Failure
 from ccxt_mcp.model import CALLER
 from ccxt_mcp.transport.refusal import Refusal
-from ccxt_mcp.transport.registry import Registry
+from ccxt_mcp.transport.registry import REGISTRY, Registry
 from ccxt_mcp.transport.session import SESSION, Kind, Session
 
 __all__ = ["FAILURE_META", "WORKFLOW_META", "queue_tool_calls"]
@@ -34,32 +34,30 @@ Handler = Callable[[ServerRequestContext[Any, Any], Any], Awaitable[Any]]
 
 
 class _LanedCall:
-    """The wrapped entry; a class, so that a second app over one server finds the original."""
+    """The wrapped entry; a class, so that a second app over one server finds it wrapped.
 
-    def __init__(
-        self,
-        entry: Handler,
-        registry: Registry,
-        refuse: Callable[[Failure], Mapping[str, Any]],
-        wait_max: float,
-    ) -> None:
-        self.entry = entry
-        self._registry = registry
+    It belongs to the server, not to an app: whose sessions a call is about says ``REGISTRY``.
+    """
+
+    def __init__(self, entry: Handler, refuse: Callable[[Failure], Mapping[str, Any]]) -> None:
+        self._entry = entry
         self._refuse = refuse
-        self._wait_max = wait_max
 
     async def __call__(self, ctx: ServerRequestContext[Any, Any], params: Any) -> Any:
+        registry = REGISTRY.get()
+        if registry is None:
+            return await self._entry(ctx, params)
         try:
-            session = SESSION.get() or self._workflow(ctx)
+            session = SESSION.get() or _workflow(registry, ctx)
         except Failure as failure:
             return self._refuse(failure)
         if session is None:
-            return await self.entry(ctx, params)
+            return await self._entry(ctx, params)
         arrived = time.perf_counter()
         session.requests += 1
         try:
             try:
-                await session.lane.acquire(self._wait_max)
+                await session.lane.acquire(registry.lane_wait_max)
             except Failure as failure:
                 session.usage.finished(0.0, error=True, timeout=False)
                 return self._refuse(failure)
@@ -69,7 +67,7 @@ class _LanedCall:
                 session.lane.release()
         finally:
             session.requests -= 1
-            self._registry.touch(session)
+            registry.touch(session)
 
     async def _run(
         self,
@@ -84,7 +82,7 @@ class _LanedCall:
         )
         error, timeout = True, False
         try:
-            result = await self.entry(ctx, params)
+            result = await self._entry(ctx, params)
             error, timeout = _outcome(result)
             return result
         finally:
@@ -93,41 +91,32 @@ class _LanedCall:
                 (time.perf_counter() - began) * 1000, error=error, timeout=timeout
             )
 
-    def _workflow(self, ctx: ServerRequestContext[Any, Any]) -> Session | None:
-        """The session of a modern request that names its workflow."""
-        name = (ctx.meta or {}).get(WORKFLOW_META)
-        if name is None:
-            return None
-        caller = CALLER.get()
-        try:
-            if not isinstance(name, str):
-                raise Refusal(400, f"`_meta[{WORKFLOW_META!r}]` must be a string")
-            session = self._registry.find_or_open(
-                caller.principal, name, caller.client_ip, Kind.WORKFLOW
-            )
-        except Refusal as refusal:
-            raise refusal.as_failure() from None
-        self._registry.touch(session)
-        return session
+
+def _workflow(registry: Registry, ctx: ServerRequestContext[Any, Any]) -> Session | None:
+    """The session of a modern request that names its workflow."""
+    name = (ctx.meta or {}).get(WORKFLOW_META)
+    if name is None:
+        return None
+    caller = CALLER.get()
+    try:
+        if not isinstance(name, str):
+            raise Refusal(400, f"`_meta[{WORKFLOW_META!r}]` must be a string")
+        session = registry.find_or_open(caller.principal, name, caller.client_ip, Kind.WORKFLOW)
+    except Refusal as refusal:
+        raise refusal.as_failure() from None
+    registry.touch(session)
+    return session
 
 
 def queue_tool_calls(
-    server: Server[Any],
-    registry: Registry,
-    *,
-    refuse: Callable[[Failure], Mapping[str, Any]],
-    wait_max: float,
+    server: Server[Any], *, refuse: Callable[[Failure], Mapping[str, Any]]
 ) -> None:
     """Put the lane around the server's ``tools/call``; a server without tools is left alone."""
     registered = server.get_request_handler("tools/call")
-    if registered is None:
+    if registered is None or isinstance(registered.handler, _LanedCall):
         return
-    entry = registered.handler
-    if isinstance(entry, _LanedCall):
-        entry = entry.entry
-    server.add_request_handler(
-        "tools/call", CallToolRequestParams, _LanedCall(entry, registry, refuse, wait_max)
-    )
+    laned = _LanedCall(registered.handler, refuse)
+    server.add_request_handler("tools/call", CallToolRequestParams, laned)
 
 
 def _outcome(result: Any) -> tuple[bool, bool]:

@@ -6,6 +6,7 @@ and the plain JSON response. Refuses: failures of tools, which are results (``to
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -14,7 +15,7 @@ from starlette.types import Send
 
 from ccxt_mcp.errors import Code, Failure
 
-__all__ = ["INVALID_REQUEST", "PARSE_ERROR", "Refusal", "send_json"]
+__all__ = ["INVALID_REQUEST", "PARSE_ERROR", "Refusal", "encode", "send_json"]
 
 PARSE_ERROR = -32700
 INVALID_REQUEST = -32600
@@ -65,17 +66,31 @@ class Refusal(Exception):
 
     async def send(self, send: Send) -> None:
         """Answer the request with this refusal."""
-        await send_json(send, self.status, self.body(), self.headers)
+        await send_json(send, self.status, encode(self.body()), self.headers)
+
+
+def encode(body: Any) -> bytes:
+    """JSON of a value that a tool may have made.
+
+    Raises:
+        TypeError, ValueError, RecursionError: it cannot be JSON.
+    """
+    try:
+        return orjson.dumps(body)
+    except orjson.JSONEncodeError:
+        # orjson stops at 64 bits and at 254 levels, where JSON does not, and at lone surrogates,
+        # which become question marks.
+        text = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        return text.encode(errors="replace")
 
 
 async def send_json(
     send: Send,
     status: int,
-    body: Any,
+    payload: bytes,
     headers: Iterable[tuple[bytes, bytes]] = (),
 ) -> None:
-    """Send one complete JSON response; ``body`` is anything that orjson can write."""
-    payload = orjson.dumps(body)
+    """Send one complete JSON response."""
     await send(
         {
             "type": "http.response.start",

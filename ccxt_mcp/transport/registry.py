@@ -12,6 +12,7 @@ import re
 import secrets
 import time
 from collections import OrderedDict
+from contextvars import ContextVar
 from typing import Any
 
 from mcp_types.version import LATEST_HANDSHAKE_VERSION
@@ -21,7 +22,7 @@ from ccxt_mcp.model import Principal
 from ccxt_mcp.transport.refusal import Refusal
 from ccxt_mcp.transport.session import Kind, Session, SessionKey
 
-__all__ = ["Registry"]
+__all__ = ["REGISTRY", "Registry"]
 
 _MINTED = "ccxtmcp-"
 """What ids of ours begin with: such an id is never adopted as a client's name."""
@@ -38,6 +39,7 @@ class Registry:
         idle_timeout: seconds without a request after which a session ends.
         adopt_named: whether an id that the client chose opens a session.
         lane_limit: how many calls of one session may wait.
+        lane_wait_max: seconds that a call may wait for those before it.
     """
 
     def __init__(
@@ -48,7 +50,9 @@ class Registry:
         idle_timeout: float,
         adopt_named: bool,
         lane_limit: int,
+        lane_wait_max: float,
     ) -> None:
+        self.lane_wait_max = lane_wait_max
         self._max_sessions = max_sessions
         self._max_per_client = max_per_client
         self._idle_timeout = idle_timeout
@@ -175,12 +179,16 @@ class Registry:
         raise Refusal(503, f"{full}; try again later", headers=[_RETRY_AFTER], failure=failure)
 
 
+REGISTRY: ContextVar[Registry | None] = ContextVar("ccxt_mcp_registry", default=None)
+"""The sessions of the application that serves this request; one server may stand behind several."""
+
+
 def _check_form(session_id: str) -> None:
     if _NAME.fullmatch(session_id) is None:
         raise Refusal(
             400,
-            "Mcp-Session-Id is malformed: a session's name has 1 to 128 characters of"
-            " A-Z a-z 0-9 . _ : -",
+            "The session's name (`Mcp-Session-Id`, or `ccxt-mcp/workflow` in `_meta`) is malformed:"
+            " it has 1 to 128 characters of A-Z a-z 0-9 . _ : -",
         )
 
 

@@ -6,6 +6,7 @@ words. Refuses: everything that is not exactly one request, notification or resp
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,20 @@ from starlette.types import Receive
 
 from ccxt_mcp.transport.refusal import PARSE_ERROR, Refusal
 
-__all__ = ["ClientGone", "Message", "accepts", "check_content_type", "parse", "read_body"]
+__all__ = [
+    "ClientGone",
+    "Message",
+    "accepts",
+    "check_content_type",
+    "check_length",
+    "parse",
+    "read_body",
+]
+
+_NOT_WANTED = re.compile(rb";\s*q\s*=\s*0(\.0*)?\s*(;|$)")
+"""A media range of quality 0."""
+_LONGEST_HANDSHAKE = 16_384
+"""Bytes of an ``initialize``: its session keeps what it says."""
 
 
 class ClientGone(Exception):
@@ -37,12 +51,11 @@ class Message:
         return self.method is not None and self.id is not None
 
 
-async def read_body(receive: Receive, declared: bytes | None, limit: int) -> bytes:
-    """The request's body of at most ``limit`` bytes.
+def check_length(declared: bytes | None, limit: int) -> None:
+    """Refuse a body by its Content-Length, before any of it is read.
 
     Raises:
-        Refusal: 413 beyond the limit, as soon as that is known.
-        ClientGone: the connection ended first.
+        Refusal: 413.
     """
     if (
         declared is not None
@@ -50,6 +63,16 @@ async def read_body(receive: Receive, declared: bytes | None, limit: int) -> byt
         and (len(declared) > 18 or int(declared) > limit)
     ):
         raise _too_large(limit)
+
+
+async def read_body(receive: Receive, declared: bytes | None, limit: int) -> bytes:
+    """The request's body of at most ``limit`` bytes.
+
+    Raises:
+        Refusal: 413 beyond the limit, as soon as that is known.
+        ClientGone: the connection ended first.
+    """
+    check_length(declared, limit)
     first = await receive()
     if first["type"] == "http.disconnect":
         raise ClientGone
@@ -90,13 +113,9 @@ def accepts(value: bytes | None) -> tuple[bool, bool]:
         return True, True
     json = sse = False
     for part in value.lower().split(b","):
-        media, _, parameters = part.partition(b";")
-        if parameters.replace(b" ", b"").startswith((b"q=0,", b"q=0;")) or parameters.strip() in (
-            b"q=0",
-            b"q=0.0",
-        ):
+        if _NOT_WANTED.search(part):
             continue
-        match media.strip():
+        match part.partition(b";")[0].strip():
             case b"*/*":
                 return True, True
             case b"application/json" | b"application/*":
@@ -110,7 +129,8 @@ def parse(body: bytes) -> Message:
     """One JSON-RPC message.
 
     Raises:
-        Refusal: 400, with the JSON-RPC code and the request's id where one could be read.
+        Refusal: 400 (413 for too long a handshake), with the JSON-RPC code and the request's id
+            where one could be read.
     """
     try:
         decoded = orjson.loads(body)
@@ -149,6 +169,12 @@ def parse(body: bytes) -> Message:
             400,
             f"The JSON-RPC `id` is missing: `{method[:64]}` is a request, and one without an `id`"
             ' cannot be answered; add for instance `"id": 1`',
+        )
+    if method == "initialize" and len(body) > _LONGEST_HANDSHAKE:
+        raise Refusal(
+            413,
+            f"The `initialize` is larger than {_LONGEST_HANDSHAKE} bytes",
+            request_id=request_id,
         )
     return Message(method, params, request_id)
 

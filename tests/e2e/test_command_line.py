@@ -82,7 +82,18 @@ def test_a_port_in_use_is_named_with_a_way_out(tmp_path: Path, command: list[str
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("arguments", [[], ["serv"], ["serve", "--port", "99999"], ["demo", "-x"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["serv"],
+        ["serve", "--port", "99999"],
+        ["demo", "-x"],
+        ["simulate", "--latency", "-5"],
+        ["simulate", "--jitter", "nan"],
+        ["simulate", "--rate-limit", "0"],
+    ],
+)
 def test_wrong_usage_is_explained(tmp_path: Path, arguments: list[str]) -> None:
     done = run(*arguments, cwd=tmp_path)
     assert done.returncode == 2

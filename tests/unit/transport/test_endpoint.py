@@ -1,12 +1,31 @@
 """`/mcp` over HTTP with a toy server: sessions, lanes, ids, and what is refused."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
+import mcp_types as types
+import orjson
 import pytest
+from mcp.server.context import ServerRequestContext
+from mcp.server.lowlevel import Server
+from starlette.types import Message as AsgiMessage
 
-from tests.unit.transport.toy import INITIALIZE, Toy, call, toy_client
+from ccxt_mcp.app import create_app
+from ccxt_mcp.model import ANONYMOUS
+from ccxt_mcp.settings import Settings
+from tests.unit.transport.toy import INITIALIZE, Toy, call, running, toy_client
+
+
+def returning(result: dict[str, Any]) -> Server[Any]:
+    """A server whose every tool returns this."""
+
+    async def call_tool(ctx: ServerRequestContext[Any], params: types.CallToolRequestParams) -> Any:
+        return result
+
+    return Server("fixed", on_call_tool=call_tool)
 
 
 def session(name: str) -> dict[str, str]:
@@ -73,6 +92,20 @@ async def test_a_failed_handshake_leaves_no_session_behind() -> None:
         broken = {**INITIALIZE, "params": {"protocolVersion": 7}}
         assert "error" in (await client.post("/mcp", json=broken)).json()
         assert await health(client) == []
+
+
+async def test_a_failed_handshake_does_not_end_a_session_that_works() -> None:
+    """It once did, so that the next call ran beside the one that was running."""
+    async with toy_client() as (toy, client), asyncio.timeout(5):
+        first = asyncio.create_task(client.post("/mcp", json=call("hold"), headers=session("a")))
+        await toy.started.wait()
+        broken = {**INITIALIZE, "params": {}}
+        assert "error" in (await client.post("/mcp", json=broken, headers=session("a"))).json()
+        second = asyncio.create_task(client.post("/mcp", json=call("hold"), headers=session("a")))
+        await until_queued(client, 1)
+        assert toy.running == 1
+        toy.go.set()
+        await asyncio.gather(first, second)
 
 
 async def test_different_sessions_run_in_parallel() -> None:
@@ -166,6 +199,7 @@ async def test_an_unknown_method_and_bad_params_are_json_rpc_errors() -> None:
         bad = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": 7}}
         answer = (await client.post("/mcp", json=bad, headers=session("one"))).json()
         assert answer["error"]["code"] == -32602
+        assert "`params.name`" in answer["error"]["message"]
 
 
 @pytest.mark.parametrize(
@@ -192,7 +226,9 @@ async def test_what_http_refuses_is_named_with_its_remedy(
             "/mcp", content=content, headers={"Content-Type": "application/json"} | headers
         )
         assert response.status_code == status
-        assert word in response.json()["error"]["message"]
+        refused = response.json()
+        assert word in refused["error"]["message"]
+        assert refused["id"] == (1 if b'"id":1' in content else None)
         assert await health(client) == []
 
 
@@ -221,6 +257,118 @@ async def test_other_http_methods_are_answered_405_with_what_is_allowed(method: 
         response = await client.request(method, "/mcp")
         assert response.status_code == 405
         assert response.headers["allow"] == "POST, DELETE"
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(10**30, 10**30), ("a\ud800b", "a?b"), (float("nan"), None)],
+)
+async def test_what_a_tool_returns_is_sent_where_json_can_carry_it(value: Any, shown: Any) -> None:
+    """orjson refuses all but the last of them, which was a 500 after the call had run."""
+    server = returning({"content": [], "structuredContent": {"value": value}})
+    async with running(create_app(Settings(), server)) as client:
+        answer = (await client.post("/mcp", json=call("x"), headers=session("a"))).json()
+        assert answer["result"]["structuredContent"] == {"value": shown}
+
+
+async def test_a_result_that_cannot_be_json_is_a_fault_of_the_server(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    server = returning({"content": [], "structuredContent": {"value": object()}})
+    async with running(create_app(Settings(), server)) as client:
+        response = await client.post("/mcp", json=call("x"), headers=session("a"))
+        assert response.status_code == 200
+        assert response.json()["error"] == {"code": -32603, "message": "Internal server error"}
+        (shown,) = await health(client)
+        assert (shown["inFlight"], shown["queued"]) == (0, 0)
+
+
+async def test_two_applications_over_one_server_keep_their_own_sessions_and_lifespans() -> None:
+    """The second once took over the lane of the first, whose calls then failed on its sessions,
+    and the end of one took the other's lifespan state."""
+    toy = Toy()
+    server = toy.server()
+    seen: list[Any] = []
+    entered = 0
+
+    @asynccontextmanager
+    async def lifespan(_: Server[Any]) -> AsyncIterator[int]:
+        nonlocal entered
+        entered += 1
+        yield entered
+
+    async def note(ctx: ServerRequestContext[Any], params: types.PaginatedRequestParams) -> Any:
+        seen.append(ctx.lifespan_context)
+        return types.ListToolsResult(tools=[])
+
+    server.lifespan = lifespan
+    server.add_request_handler("tools/list", types.PaginatedRequestParams, note)
+    one, two = create_app(Settings(), server), create_app(Settings(), server)
+    listing = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
+    workflow = {"ccxt-mcp/workflow": "w"}
+    async with running(one) as first:
+        async with running(two) as second:
+            for client, name in ((first, "a"), (second, "b")):
+                answer = await client.post("/mcp", json=call("echo", "x"), headers=session(name))
+                assert answer.json()["result"]["structuredContent"] == {"value": "x"}
+                await client.post("/mcp", json=listing, headers=session(name))
+            body = modern("echo", "x", **workflow)
+            await first.post("/mcp", json=body, headers=MODERN | {"Mcp-Name": "echo"})
+            assert [item["sessionId"] for item in await health(first)] == ["a", "w"]
+            assert [item["sessionId"] for item in await health(second)] == ["b"]
+        assert set(seen) == {1, 2}
+        seen.clear()
+        await first.post("/mcp", json=listing, headers=session("a"))
+    assert seen == [1]
+
+
+@pytest.mark.parametrize("steps", range(12))
+async def test_a_request_cancelled_at_any_await_leaves_lane_and_counters_free(steps: int) -> None:
+    app = create_app(Settings(), Toy().server())
+    body = orjson.dumps(call("echo", "x"))
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/mcp",
+        "query_string": b"",
+        "client": ("127.0.0.1", 1),
+        "headers": [
+            (b"host", b"localhost"),
+            (b"content-type", b"application/json"),
+            (b"mcp-session-id", b"a"),
+        ],
+    }
+
+    async def receive() -> AsgiMessage:
+        await asyncio.sleep(0)
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(_: AsgiMessage) -> None:
+        await asyncio.sleep(0)
+
+    async with app.router.lifespan_context(app), asyncio.timeout(5):
+        task = asyncio.create_task(app(scope, receive, send))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait({task})
+        for item in app.state.registry.describe(10, 0):
+            assert (item["inFlight"], item["queued"]) == (0, 0)
+            assert app.state.registry.find(ANONYMOUS, "a").requests == 0
+
+
+@pytest.mark.parametrize("path", ["/", "//mcp", "/MCP", "/sse"])
+async def test_a_path_that_is_not_served_names_the_one_that_is(path: str) -> None:
+    async with toy_client() as (_, client):
+        response = await client.post(f"http://localhost{path}", json=call("echo"))
+        assert response.status_code == 404
+        assert "/mcp" in response.json()["error"]["message"]
+
+
+async def test_the_endpoint_answers_with_a_slash_at_its_end_too() -> None:
+    async with toy_client() as (_, client):
+        response = await client.post("/mcp/", json=call("echo"), headers=session("a"))
+        assert response.status_code == 200
 
 
 def modern(tool: str, value: str, **meta: Any) -> dict[str, Any]:
@@ -283,3 +431,22 @@ async def test_a_modern_body_beyond_the_limit_is_refused() -> None:
         body = modern("echo", "x" * 5000)
         answer = await client.post("/mcp", json=body, headers=MODERN | {"Mcp-Name": "echo"})
         assert answer.status_code == 413
+
+
+@pytest.mark.parametrize("accept", ["application/json", "text/event-stream", "text/html"])
+async def test_a_modern_request_that_accepts_too_little_is_told_what_to_accept(accept: str) -> None:
+    """The SDK answers an empty 406."""
+    async with toy_client() as (_, client):
+        headers = MODERN | {"Mcp-Name": "echo", "Accept": accept}
+        answer = await client.post("/mcp", json=modern("echo", "x"), headers=headers)
+        assert answer.status_code == 406
+        assert "accept both" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE", "OPTIONS"])
+async def test_the_modern_era_has_no_method_but_post(method: str) -> None:
+    async with toy_client() as (_, client):
+        answer = await client.request(method, "/mcp", headers=MODERN)
+        assert answer.status_code == 405
+        assert answer.headers["allow"] == "POST"
+        assert "POST" in answer.json()["error"]["message"]

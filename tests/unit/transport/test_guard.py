@@ -33,7 +33,19 @@ async def test_loopback_names_are_served(host: str) -> None:
         assert (await post(client, Host=host)).status_code == 200
 
 
-@pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example", "192.0.2.1:3000", ""])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "localhost.evil.example",
+        "192.0.2.1:3000",
+        "",
+        "localhost:80@evil.example",
+        "[::1]evil.example",
+        "[::1",
+        "localhost:http",
+    ],
+)
 async def test_a_foreign_host_is_refused(host: str) -> None:
     async with toy_client() as (_, client):
         response = await post(client, Host=host)
@@ -51,14 +63,43 @@ async def test_a_foreign_host_is_refused(host: str) -> None:
         ("https://evil.example", 403),
         ("http://localhost.evil.example", 403),
         ("null", 403),
+        ("", 403),
+        ("http://[::1", 403),
+        ("http://[x]", 403),
+        ("http://[::1]evil.example", 403),
+        ("http://localhost:x@evil.example", 403),
+        ("http://localhost#@evil.example", 403),
     ],
 )
 async def test_origins_are_loopback_or_listed(origin: str, status: int) -> None:
+    """A broken bracket was once a 500, and a loopback name as the user of a foreign host passed."""
     async with toy_client(allowed_origins=["https://app.example"]) as (_, client):
         response = await post(client, Origin=origin)
         assert response.status_code == status
         if status == 403:
             assert "allowed_origins" in response.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ((b"host", b"localhost"), (b"host", b"evil.example")),
+        ((b"origin", b"https://evil.example"), (b"origin", b"http://localhost")),
+        ((b"mcp-session-id", b"a"), (b"mcp-session-id", b"b")),
+        ((b"mcp-protocol-version", b"2025-06-18"), (b"mcp-protocol-version", b"2026-07-28")),
+        ((b"authorization", b"Bearer x"), (b"authorization", b"Bearer y")),
+    ],
+)
+async def test_a_header_that_decides_is_taken_once(
+    first: tuple[bytes, bytes], second: tuple[bytes, bytes]
+) -> None:
+    """With two protocol versions this endpoint read the last and the SDK the first: the call was
+    served without a session and outside its lane."""
+    async with toy_client() as (_, client):
+        headers = [(b"Content-Type", b"application/json"), first, second]
+        response = await client.post("/mcp", content=b"{}", headers=headers)
+        assert response.status_code == 400
+        assert f"{first[0].decode()} is given twice" in response.json()["error"]["message"]
 
 
 async def test_a_listed_page_may_ask_first_without_a_token() -> None:
@@ -138,6 +179,7 @@ async def test_a_bad_page_of_health_is_refused(query: str) -> None:
         (["127.0.0.1"], "garbage", "127.0.0.1"),
         (["127.0.0.1"], "203.0.113.9:4711", "203.0.113.9"),
         (["127.0.0.1"], "[2001:db8::1]:4711", "2001:db8::1"),
+        (["127.0.0.1", "203.0.113.9"], "198.51.100.1, ::ffff:203.0.113.9", "198.51.100.1"),
     ],
 )
 async def test_proxy_headers_are_believed_from_trusted_proxies_alone(

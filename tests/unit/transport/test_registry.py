@@ -23,6 +23,7 @@ def registry(
         idle_timeout=idle_timeout,
         adopt_named=adopt_named,
         lane_limit=4,
+        lane_wait_max=60.0,
     )
 
 

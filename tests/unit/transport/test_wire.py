@@ -49,6 +49,15 @@ def test_a_malformed_message_is_refused_in_words_that_name_it(body: bytes, word:
     assert word in refused.value.message
 
 
+def test_a_handshake_is_short_since_its_session_keeps_it() -> None:
+    """Sessions within all bounds could once hold a body of 1 MiB each."""
+    padding = b'"' + b"x" * 20_000 + b'"'
+    with pytest.raises(Refusal, match="initialize") as refused:
+        parse(b'{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"x":' + padding + b"}}")
+    assert refused.value.status == 413
+    assert refused.value.request_id == 1
+
+
 def test_the_id_of_a_refused_request_is_repeated_where_it_could_be_read() -> None:
     with pytest.raises(Refusal) as refused:
         parse(b'{"jsonrpc":"2.0","id":"abc","method":"ping","params":1}')
@@ -70,6 +79,7 @@ def test_a_notification_needs_no_id_and_a_response_needs_no_method() -> None:
         (b"application/json;q=0.9, text/event-stream", (True, True)),
         (b"text/event-stream", (False, True)),
         (b"application/json;q=0", (False, False)),
+        (b"application/json; q=0.000, text/event-stream;q=0.001", (False, True)),
         (b"text/html", (False, False)),
         (b"APPLICATION/JSON", (True, False)),
     ],
