@@ -22,7 +22,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ccxt_mcp import __version__
 from ccxt_mcp.callers import Tokens
@@ -40,6 +40,7 @@ from ccxt_mcp.transport.session import utc
 __all__ = ["MCP_PATH", "HighLevelServer", "create_app"]
 
 MCP_PATH = "/mcp"
+_MCP_PATHS = (MCP_PATH, MCP_PATH + "/")
 
 
 class HighLevelServer(Protocol):
@@ -163,7 +164,8 @@ def create_app(
             allowed_hosts=settings.allowed_hosts,
             allowed_origins=settings.allowed_origins,
             trusted_proxies=settings.trusted_proxies,
-        )
+        ),
+        Middleware(_Straight, endpoint=endpoint),
     ]
     if settings.allowed_origins:
         # Outside the guard: a browser's preflight carries no token.
@@ -178,19 +180,30 @@ def create_app(
             ),
         )
     app = Starlette(
-        routes=[
-            # No `methods`: the endpoint answers a wrong one itself.
-            Route(MCP_PATH, endpoint=endpoint),
-            # As many clients are configured; a redirect would name the wrong scheme behind TLS.
-            Route(MCP_PATH + "/", endpoint=endpoint),
-            *health_routes(snapshot, ready=lambda: lifespan.running, may_see_all=may_see_all),
-        ],
+        routes=[*health_routes(snapshot, ready=lambda: lifespan.running, may_see_all=may_see_all)],
         middleware=middleware,
         exception_handlers={404: _no_such_path},
         lifespan=run,
     )
     app.state.registry = registry
     return app
+
+
+class _Straight:
+    """Leads ``/mcp`` past the router: every call comes this way, and there is one path to match.
+
+    With a slash as well, as many clients have it; a redirect would be wrong behind TLS.
+    """
+
+    def __init__(self, app: ASGIApp, *, endpoint: Endpoint) -> None:
+        self._app = app
+        self._endpoint = endpoint
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] in _MCP_PATHS:
+            await self._endpoint(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
 
 
 async def _no_such_path(request: Request, _: Exception) -> Response:

@@ -11,6 +11,7 @@ import ipaddress
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -219,6 +220,7 @@ def _host_key(host: str) -> str:
     return lowered.removesuffix(":*")
 
 
+@lru_cache(maxsize=1024)
 def _bare_address(hop: str) -> str | None:
     """The address of a hop without its port; an IPv4 one also where IPv6 carries it."""
     text = hop[1:].partition("]")[0] if hop.startswith("[") else hop

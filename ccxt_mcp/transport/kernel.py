@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import anyio
@@ -67,8 +68,6 @@ _NO_CHANNEL = _NoChannel()
 class _Exchange(_NoChannel):
     """One message and its one reply, as the SDK's ``DispatchContext``."""
 
-    __slots__ = ("cancel_requested", "message_metadata", "request_id")
-
     transport = _TRANSPORT
     can_send_request = False
 
@@ -77,7 +76,11 @@ class _Exchange(_NoChannel):
         self.message_metadata = ServerMessageMetadata(
             request_context=Request(scope), can_send_request=False
         )
-        self.cancel_requested = anyio.Event()
+
+    @cached_property
+    def cancel_requested(self) -> anyio.Event:
+        # Most handlers never look, and an event costs as much as the whole rest of this object.
+        return anyio.Event()
 
     async def progress(
         self, progress: float, total: float | None = None, message: str | None = None

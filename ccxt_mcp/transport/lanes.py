@@ -47,27 +47,39 @@ class _LanedCall:
         registry = REGISTRY.get()
         if registry is None:
             return await self._entry(ctx, params)
+        session = SESSION.get()
         try:
-            session = SESSION.get() or _workflow(registry, ctx)
+            if session is not None:
+                return await self._queued(session, registry, ctx, params)
+            session = _workflow(registry, ctx)
+            if session is None:
+                return await self._entry(ctx, params)
+            session.requests += 1
+            try:
+                return await self._queued(session, registry, ctx, params)
+            finally:
+                session.requests -= 1
+                registry.touch(session)
         except Failure as failure:
             return self._refuse(failure)
-        if session is None:
-            return await self._entry(ctx, params)
+
+    async def _queued(
+        self,
+        session: Session,
+        registry: Registry,
+        ctx: ServerRequestContext[Any, Any],
+        params: Any,
+    ) -> Any:
         arrived = time.perf_counter()
-        session.requests += 1
         try:
-            try:
-                await session.lane.acquire(registry.lane_wait_max)
-            except Failure as failure:
-                session.usage.finished(0.0, error=True, timeout=False)
-                return self._refuse(failure)
-            try:
-                return await self._run(session, arrived, ctx, params)
-            finally:
-                session.lane.release()
+            await session.lane.acquire(registry.lane_wait_max)
+        except Failure:
+            session.usage.refused()
+            raise
+        try:
+            return await self._run(session, arrived, ctx, params)
         finally:
-            session.requests -= 1
-            registry.touch(session)
+            session.lane.release()
 
     async def _run(
         self,

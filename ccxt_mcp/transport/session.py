@@ -68,6 +68,11 @@ class Usage:
             self._latencies[self._next] = milliseconds
             self._next = (self._next + 1) % _LATENCIES
 
+    def refused(self) -> None:
+        """Count one call that was not started; it says nothing about latency."""
+        self.calls += 1
+        self.errors += 1
+
     def percentiles(self) -> dict[str, float] | None:
         """Median and 95th percentile of the last 64 latencies in milliseconds; None before any."""
         if not self._latencies:
