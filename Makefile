@@ -11,7 +11,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; 
 
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo serve test test-fast test-clients lint format bench lock clean
+.PHONY: help demo serve test test-fast test-clients lint format bench soak lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 20
@@ -56,6 +56,12 @@ format: $(VENV)/dev ## mend the style
 
 bench: $(VENV)/dev ## measure against the references of the same run
 	$(BIN)/python -m benchmarks $(ARGS)
+
+soak: $(VENV)/dev ## mixed load with faults, then one exchange hanging, then the rate limits at full speed
+	$(BIN)/python -m benchmarks.soak --seconds 120 $(ARGS)
+	$(BIN)/python -m benchmarks.soak --hang
+	$(BIN)/python -m benchmarks.soak_limits --seconds 60 --sessions 64
+	$(BIN)/python -m benchmarks.soak_limits --seconds 60 --sessions 64 --cancel
 
 lock: $(VENV)/dev ## resolve the dependencies anew
 	$(BIN)/python -m uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url --quiet pyproject.toml --group build -o requirements.lock

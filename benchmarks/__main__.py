@@ -22,27 +22,37 @@ from benchmarks.stage import Scale, Stage
 
 __all__ = ["main"]
 
-# Importing them has filled the registry.
+# Importing them has filled the registry; this is the order in which they run and are shown.
 _ROWS = (rows_start, rows_memory, rows_transport, rows_exchange)
+
+
+def _all() -> dict[str, Measurement]:
+    return {
+        name: each
+        for module in _ROWS
+        for name, each in MEASUREMENTS.items()
+        if each.run.__module__ == module.__name__
+    }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print; 0 whatever the figures are, 2 when something could not be measured."""
     arguments = _parser().parse_args(argv)
+    known = _all()
     if arguments.list:
-        for each in MEASUREMENTS.values():
+        for each in known.values():
             print(f"{each.name}\n    " + each.summary.replace("\n", "\n    ") + "\n")
         return 0
-    unknown = [name for name in arguments.only or () if name not in MEASUREMENTS]
+    unknown = [name for name in arguments.only or () if name not in known]
     if unknown:
         print(f"no such measurement: {', '.join(unknown)}; there are:", file=sys.stderr)
-        print("  " + ", ".join(MEASUREMENTS), file=sys.stderr)
+        print("  " + ", ".join(known), file=sys.stderr)
         return 2
-    chosen = [MEASUREMENTS[name] for name in arguments.only or MEASUREMENTS]
+    chosen = [known[name] for name in arguments.only or known]
     started = time.perf_counter()
     try:
         rows, failed = _run(chosen, Scale(quick=arguments.quick))
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         print("stopped", file=sys.stderr)
         return 130
     took = time.perf_counter() - started
@@ -99,14 +109,20 @@ async def _measure(
     with tempfile.TemporaryDirectory(prefix="ccxt-mcp-bench-") as home:
         async with Stage(Path(home), scale) as stage:
             for number, each in enumerate(chosen, 1):
-                print(f"[{number}/{len(chosen)}] {each.name}", file=sys.stderr, flush=True)
+                _say(f"[{number}/{len(chosen)}] {each.name} ...", end="")
+                started = time.perf_counter()
                 try:
                     rows += [(each.name, row) for row in await each.run(stage)]
                 except (BenchmarkError, OSError, ExceptionGroup) as error:
                     failed = True
                     told = error.exceptions[0] if isinstance(error, ExceptionGroup) else error
-                    print(f"{each.name} could not be measured: {told}", file=sys.stderr)
+                    _say(f" could not be measured: {told}", end="")
+                _say(f" {time.perf_counter() - started:.1f} s")
     return rows, failed
+
+
+def _say(text: str, end: str = "\n") -> None:
+    print(text, end=end, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from benchmarks.processes import BenchmarkError, Child
 
@@ -28,7 +28,6 @@ __all__ = [
 ]
 
 _TIMEOUT = 60.0
-_LIMIT = 1 << 22
 _VERSION = "2025-11-25"
 _FAILED = (b'"isError":true', b'"isError": true', b'"error":{')
 
@@ -42,13 +41,76 @@ class Answer:
     body: bytes
 
 
+class _Wire(asyncio.Protocol):
+    """One connection's answers; one request under way at a time."""
+
+    def __init__(self) -> None:
+        self.transport: asyncio.Transport | None = None
+        self._received = bytearray()
+        self._waiting: asyncio.Future[Answer] | None = None
+        self._head: tuple[int, dict[str, str], int] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's is no subclass of asyncio's.
+        self.transport = cast(asyncio.Transport, transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.transport = None
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_exception(ConnectionResetError("the server closed the connection"))
+
+    def send(self, request: bytes) -> asyncio.Future[Answer]:
+        assert self.transport is not None
+        self._received.clear()
+        self._head = None
+        self._waiting = asyncio.get_running_loop().create_future()
+        self.transport.write(request)
+        return self._waiting
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        if self._waiting is None or self._waiting.done():
+            return
+        if self._head is None:
+            end = self._received.find(b"\r\n\r\n")
+            if end < 0:
+                return
+            self._head = _head(bytes(self._received[:end]), end + 4)
+        status, headers, start = self._head
+        if "content-length" in headers:
+            if len(self._received) - start >= int(headers["content-length"]):
+                self._waiting.set_result(Answer(status, headers, bytes(self._received[start:])))
+        elif headers.get("transfer-encoding") != "chunked":
+            self._waiting.set_result(Answer(status, headers, b""))
+        elif self._received.endswith(b"0\r\n\r\n"):
+            body = _dechunked(bytes(self._received[start:]))
+            self._waiting.set_result(Answer(status, headers, body))
+
+
+def _head(head: bytes, start: int) -> tuple[int, dict[str, str], int]:
+    first, *lines = head.decode("latin-1").split("\r\n")
+    headers = {}
+    for line in lines:
+        name, _, value = line.partition(":")
+        headers[name.lower()] = value.strip()
+    return int(first.split(" ", 2)[1]), headers, start
+
+
+def _dechunked(raw: bytes) -> bytes:
+    parts = []
+    while raw:
+        size, _, rest = raw.partition(b"\r\n")
+        parts.append(rest[: int(size, 16)])
+        raw = rest[int(size, 16) + 2 :]
+    return b"".join(parts)
+
+
 class Connection:
-    """One kept-alive connection."""
+    """A kept-alive connection; opened, and opened again, when something is sent."""
 
     def __init__(self, address: tuple[str, int]) -> None:
         self.address = address
-        self._reader: asyncio.StreamReader | None = None
-        self._writer: asyncio.StreamWriter | None = None
+        self._wire = _Wire()
 
     def request(
         self,
@@ -69,34 +131,14 @@ class Connection:
 
     async def send(self, request: bytes) -> Answer:
         """Send prepared bytes and read the whole answer."""
-        if self._writer is None or self._reader is None:
-            self._reader, self._writer = await asyncio.open_connection(*self.address, limit=_LIMIT)
-        self._writer.write(request)
-        head = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-        headers = {}
-        for line in head[1:-2]:
-            name, _, value = line.partition(":")
-            headers[name.lower()] = value.strip()
-        if "content-length" in headers:
-            body = await self._reader.readexactly(int(headers["content-length"]))
-        elif headers.get("transfer-encoding") == "chunked":
-            body = await self._chunks(self._reader)
-        else:
-            body = b""
-        return Answer(int(head[0].split(" ", 2)[1]), headers, body)
-
-    async def _chunks(self, reader: asyncio.StreamReader) -> bytes:
-        parts = []
-        while True:
-            size = int(await reader.readline(), 16)
-            parts.append((await reader.readexactly(size + 2))[:-2])
-            if size == 0:
-                return b"".join(parts)
+        if self._wire.transport is None:
+            loop = asyncio.get_running_loop()
+            _, self._wire = await loop.create_connection(_Wire, *self.address)
+        return await self._wire.send(request)
 
     async def close(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
-            self._reader = self._writer = None
+        if self._wire.transport is not None:
+            self._wire.transport.close()
 
 
 class Caller:

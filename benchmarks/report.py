@@ -77,7 +77,7 @@ class Measurement:
 
 
 MEASUREMENTS: dict[str, Measurement] = {}
-"""In the order in which they run."""
+"""By name, in the order of registration."""
 
 
 def measurement(name: str) -> Callable[[Run], Run]:

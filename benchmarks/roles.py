@@ -37,7 +37,9 @@ def _end_with_parent() -> None:
     """Leave at once when standard input ends: the parent is done, or gone."""
 
     def watch() -> None:
-        sys.stdin.buffer.read()
+        # Below `sys.stdin`: its lock would be held when the interpreter ends.
+        while os.read(0, 4096):
+            pass
         os._exit(0)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -25,7 +25,7 @@ async def upstream(stage: Stage) -> list[Row]:
     """
     venue, server = await stage.venue(), await stage.server()
     callers = await stage.order_callers(server, 1)
-    calls = stage.scale.calls(100)
+    calls = stage.scale.calls(100, 25)
     await drive(callers, 5)
     before = await venue.counters()
     await drive(callers, calls)
@@ -91,7 +91,7 @@ async def credentialed_cpu(stage: Stage) -> list[Row]:
     """
     server, bare = await stage.server(), await stage.bare()
     callers = await stage.order_callers(server, 1)
-    calls = stage.scale.calls(120)
+    calls = stage.scale.calls(120, 40)
     mine, theirs = await alternate(
         stage.scale.rounds(7),
         lambda: run_load(server, callers, calls),
@@ -131,12 +131,12 @@ async def added_latency(stage: Stage) -> list[Row]:
     try:
         rows = []
         for what, caller, method, given, pairs, target in (
-            (_CALL, orders, "fetch_open_orders", (SYMBOL,), 300, True),
-            ("account_balance", balance, "fetch_balance", (), 120, False),
+            (_CALL, orders, "fetch_open_orders", (SYMBOL,), stage.scale.calls(600, 90), True),
+            ("account_balance", balance, "fetch_balance", (), stage.scale.calls(120, 30), False),
         ):
             ours, reference = partial(_seconds, caller), partial(bare.once, method, *given)
             await alternate(5, ours, reference)
-            mine, theirs = await alternate(stage.scale.calls(pairs), ours, reference)
+            mine, theirs = await alternate(pairs, ours, reference)
             rows.append(_latency_row(what, mine, theirs, target))
         return rows
     finally:
@@ -183,12 +183,12 @@ async def sessions(stage: Stage) -> list[Row]:
     rows = []
     for count in (1, 16, 64, 256):
         callers = await stage.order_callers(server, count)
-        calls = max(stage.scale.calls(320), count)
+        calls = max(stage.scale.calls(320, 100), count)
         await drive(callers, count)
         await bare.load("fetch_open_orders", count, count, SYMBOL)
 
         mine, theirs = await alternate(
-            stage.scale.rounds(3),
+            stage.scale.rounds(5, quick=1),
             partial(run_load, server, callers, calls),
             partial(bare.load, "fetch_open_orders", calls, count, SYMBOL),
         )

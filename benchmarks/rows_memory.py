@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from benchmarks.load import Caller, minted, named, tool_call
-from benchmarks.processes import Child
+from benchmarks.processes import BenchmarkError, Child
 from benchmarks.report import Row, measurement
 from benchmarks.roles import SYMBOL
 from benchmarks.stage import Stage
@@ -67,6 +67,11 @@ async def session_memory(stage: Stage) -> list[Row]:
     sdk = await stage.start("echo-sdk")
     mint = await _growth(stage, minting, local, by_name=False)
     name = await _growth(stage, naming, local, by_name=True)
+    for server in (minting, naming):
+        # A session that had been ended to make room would take no memory at all.
+        alive = await stage.sessions_of(server)
+        if alive < _SESSIONS:
+            raise BenchmarkError(f"only {alive} of {_SESSIONS} sessions are alive")
     reference = await _growth(stage, sdk, echo, by_name=False)
     for process in (minting, naming, sdk):
         await process.stop()

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,14 +24,32 @@ __all__: list[str] = []
 
 _DEADLINE = 60.0
 
-# Runs the server's own command line and says, once it has been stopped, what had been imported.
-_LISTING = """
-import json, sys
+# Ends with its parent, whatever ends that.
+_WATCH = """
+import os, sys, threading
+threading.Thread(target=lambda: (os.read(0, 1), os._exit(0)), daemon=True).start()
+"""
+
+# What `python -m ccxt_mcp` does.
+_SERVING = (
+    _WATCH
+    + """
+from ccxt_mcp.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+)
+
+# The same, and it says, once it has been stopped, what had been imported.
+_LISTING = (
+    _WATCH
+    + """
+import json
 from ccxt_mcp.cli import main
 main(sys.argv[2:])
 with open(sys.argv[1], "w") as out:
     json.dump([name for name in sys.modules if name != "__main__"], out)
 """
+)
 
 # In the order in which the server imported them, with the same lazy package stubs in place.
 _IMPORTING = """
@@ -61,13 +79,14 @@ class _Start:
 
 
 @contextmanager
-def _process(home: Path, *command: str, **pipes: Any) -> Any:
+def _process(home: Path, script: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen(
-        [sys.executable, *command],
+        [sys.executable, "-c", script, *arguments],
         cwd=ROOT,
         env=environment(home),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        **pipes,
     )
     try:
         yield process
@@ -78,9 +97,10 @@ def _process(home: Path, *command: str, **pipes: Any) -> Any:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                pipe.close()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.close()
+        process.stdout.close()
 
 
 def _request(port: int, message: dict[str, Any]) -> bytes:
@@ -113,7 +133,7 @@ def _serve(home: Path, config: Path, message: dict[str, Any]) -> _Start:
     request = _request(port, message)
     options = ("--config", str(config), "--port", str(port))
     started = time.perf_counter()
-    with _process(home, "-m", "ccxt_mcp", "serve", *options) as process:
+    with _process(home, _SERVING, "serve", *options) as process:
         _first_answer(port, request, process)
         return _Start(time.perf_counter() - started, cpu_seconds(process.pid))
 
@@ -122,16 +142,15 @@ def _modules(home: Path, config: Path, message: dict[str, Any], found: Path) -> 
     """Write the names of the modules that a server has imported when it has answered."""
     port = free_port()
     options = ("serve", "--config", str(config), "--port", str(port))
-    with _process(home, "-c", _LISTING, str(found), *options) as process:
+    with _process(home, _LISTING, str(found), *options) as process:
         _first_answer(port, _request(port, message), process)
     return len(json.loads(found.read_text()))
 
 
 def _importing(home: Path, found: Path) -> _Start:
     started = time.perf_counter()
-    with _process(
-        home, "-c", _IMPORTING, str(found), stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as process:
+    with _process(home, _IMPORTING, str(found)) as process:
+        assert process.stdout is not None
         if process.stdout.readline() != b"done\n":
             raise BenchmarkError("importing the modules failed")
         return _Start(time.perf_counter() - started, cpu_seconds(process.pid))
@@ -146,7 +165,7 @@ async def _row(stage: Stage, what: str, message: dict[str, Any], rounds: int, ta
         return lambda: asyncio.to_thread(work, stage.home, *arguments)
 
     mine, theirs = await alternate(
-        stage.scale.rounds(rounds),
+        rounds,
         threaded(_serve, config, message),
         threaded(_importing, found),
     )
@@ -180,7 +199,7 @@ async def start(stage: Stage) -> list[Row]:
     the same order, the same byte code warm. Alternating.
     """
     what = "start to first tools/list"
-    return [await _row(stage, what, list_tools(), 7, 1.4)]
+    return [await _row(stage, what, list_tools(), stage.scale.rounds(7), 1.4)]
 
 
 @measurement("start-to-ticker")
@@ -201,4 +220,4 @@ async def start_to_ticker(stage: Stage) -> list[Row]:
     warm = after.get(route, 0) == before.get(route, 0)
     state = "warm tables on disk" if warm else "tables NOT kept on disk yet, loaded from the venue"
     what = f"start to first get_ticker ({state})"
-    return [await _row(stage, what, read, 3, 1.4)]
+    return [await _row(stage, what, read, stage.scale.rounds(3, quick=1), 1.4)]

@@ -18,14 +18,13 @@ async def _against(
     stage: Stage,
     ours: tuple[Child, dict[str, object]],
     reference: tuple[Child, dict[str, object]],
-    calls: int,
+    count: int,
     *,
-    rounds: int = 5,
+    rounds: int = 7,
 ) -> tuple[Rounds, Rounds]:
     """CPU per call in microseconds of two servers, in alternating rounds."""
     callers = await stage.callers(ours[0], _SESSIONS, ours[1])
     others = await stage.callers(reference[0], _SESSIONS, reference[1])
-    count = stage.scale.calls(calls)
     await run_load(ours[0], callers, count // 4)
     await run_load(reference[0], others, count // 4)
     mine, theirs = await alternate(
@@ -65,7 +64,7 @@ async def trivial_tool(stage: Stage) -> list[Row]:
     uvloop and httptools. 16 minted sessions, a kept-alive connection each, the same bytes.
     """
     ours, sdk = await stage.echo("echo-ours"), await stage.echo("echo-sdk")
-    mine, theirs = await _against(stage, (ours, _ECHO), (sdk, _ECHO), 3000)
+    mine, theirs = await _against(stage, (ours, _ECHO), (sdk, _ECHO), stage.scale.calls(3000, 1000))
     note = "16 sessions at once; reference: SDK echo"
     return [_row("trivial tool, CPU per call", mine, theirs, 0.5, note)]
 
@@ -80,10 +79,10 @@ async def public_read(stage: Stage) -> list[Row]:
     venue, server = await stage.venue(), await stage.server()
     sdk = await stage.echo("echo-sdk")
     before = (await venue.counters())["total"]
-    count = stage.scale.calls(1200)
-    served = count // 4 + count * stage.scale.rounds(5)
+    count = stage.scale.calls(1200, 500)
+    served = count // 4 + count * stage.scale.rounds(7)
     read = tool_call("get_ticker", symbol=SYMBOL)
-    mine, theirs = await _against(stage, (server, read), (sdk, _ECHO), 1200)
+    mine, theirs = await _against(stage, (server, read), (sdk, _ECHO), count)
     upstream = ((await venue.counters())["total"] - before) / served
     if upstream < 0.1:
         what, note = "cached public read, CPU per call", "reference: SDK echo"
@@ -106,12 +105,12 @@ async def boundary(stage: Stage) -> list[Row]:
     """
     server, sdk = await stage.server(), await stage.echo("echo-sdk")
     call = tool_call("list_accounts")
-    mine, theirs = await _against(stage, (server, call), (sdk, _ECHO), 2000)
+    mine, theirs = await _against(stage, (server, call), (sdk, _ECHO), stage.scale.calls(2000, 800))
     note = "answered without any exchange; reference: SDK echo"
     rows = [_row("local tool, CPU per call: list_accounts", mine, theirs, None, note)]
     tools = await stage.echo("product-sdk")
     mine, theirs = await _against(
-        stage, (server, list_tools()), (tools, list_tools()), 800, rounds=3
+        stage, (server, list_tools()), (tools, list_tools()), stage.scale.calls(800, 300), rounds=3
     )
     note = "reference: the product's own tools on the SDK's transport"
     return [*rows, _row("tools/list, CPU per call", mine, theirs, None, note)]

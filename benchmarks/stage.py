@@ -30,13 +30,13 @@ class Scale:
 
     quick: bool = False
 
-    def rounds(self, full: int) -> int:
+    def rounds(self, full: int, quick: int = 2) -> int:
         """Rounds of A and B, alternating."""
-        return min(full, 2) if self.quick else full
+        return quick if self.quick else full
 
-    def calls(self, full: int) -> int:
+    def calls(self, full: int, quick: int) -> int:
         """Calls of one round."""
-        return max(1, full // 4) if self.quick else full
+        return quick if self.quick else full
 
 
 async def alternate(
@@ -213,6 +213,12 @@ class Stage:
             account = account_name(number % ACCOUNTS)
             caller.prepare(tool_call("get_open_orders", symbol=SYMBOL, account=account))
         return made
+
+    async def sessions_of(self, server: Child) -> int:
+        """How many sessions a server of the product has, by its own account."""
+        connection = self.connection(server)
+        answer = await connection.send(connection.request("GET", "/health"))
+        return int(json.loads(answer.body)["activeSessions"])
 
     async def _warm(self, server: Child) -> None:
         """Load the market tables, and make sure that a call returns what it should."""

@@ -8,6 +8,7 @@ callers, and to show a secret in a ``repr``, a message or a pickle.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -34,6 +35,8 @@ __all__ = ["KEY_ONLY", "SECRET_ONLY", "Account", "Accounts", "load_accounts"]
 KEY_ONLY = frozenset({"onetrading"})
 SECRET_ONLY = frozenset({"blockchaincom", "cryptomus", "mudrex"})
 """Exchanges whose keys have only one half (CCXT 4.5.90, ``requiredCredentials``)."""
+
+_VISIBLE = re.compile(r"[!-~]+")
 
 _NOT_SECRET = frozenset({"uid", "walletAddress", "accountId"})
 """Credentials that identify and do not authorise; redacting them would blank out ordinary data."""
@@ -144,10 +147,10 @@ class Accounts:
         found = self._by_name.get(account)
         if found is None:
             # The caller's word is cut and quoted: it may be anything.
+            meant = did_you_mean(account[:64], self._by_name) or "."
             raise Failure(
                 Code.UNKNOWN_ACCOUNT,
-                f"There is no account {account[:64]!r}"
-                f"{did_you_mean(account[:64], self._by_name)} {self._names()}",
+                f"There is no account {account[:64]!r}{meant} {self._names()}",
                 exchange=exchange,
                 details={"accounts": list(self._by_name)},
             )
@@ -244,7 +247,7 @@ class _Loading:
             if is_literal(raw):
                 self._literals.append(f"{table}.{key}")
             try:
-                credentials[ccxt_key] = resolve_secret(raw, self._environ)
+                credentials[ccxt_key] = _sendable(key, resolve_secret(raw, self._environ))
             except SecretUnavailableError as error:
                 broken = True
                 self._problems.append(f"{self._at(f'{table}.{key}')}{table}.{key}: {error}")
@@ -307,6 +310,11 @@ class _Loading:
         if missing:
             self._problems.append(self._half_words(prefix, variables, missing))
             return
+        try:
+            _sendable("api_key", found.get("api_key", "-"))
+        except SecretUnavailableError as error:
+            self._problems.append(f"environment {prefix}_API_KEY: {error}")
+            return
         source = f"environment {variables}"
         self._accounts[exchange] = Account(
             exchange, exchange, MappingProxyType(credentials), source
@@ -343,3 +351,13 @@ class _Loading:
             else:
                 defaults[exchange] = name
         return defaults
+
+
+def _sendable(key: str, value: str) -> str:
+    """The value, unless it is an API key that no header can carry: something else came along when
+    it was copied, and the exchange would never see it."""
+    if key == "api_key" and not _VISIBLE.fullmatch(value):
+        raise SecretUnavailableError(
+            "has a space, a line break or another character that no API key has; copy it again"
+        )
+    return value

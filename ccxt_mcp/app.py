@@ -137,6 +137,7 @@ def create_app(
             "sessions": registry.describe(limit, offset),
             "limit": limit,
             "offset": offset,
+            "tasks": len(asyncio.all_tasks()),
             "exchanges": {} if product is None else product.gateway.snapshot(),
         }
 

@@ -243,7 +243,7 @@ BALANCE = Structure(
     required=("currency",),
 )
 
-_SHORT = (None,) * 5
+_SHORT = (None,) * 6
 _PRICES = frozenset(each.name for each in TICKER.fields if each.schema is _NUMBER)
 
 CANDLE_COLUMNS = ("timestamp", "open", "high", "low", "close", "volume")
@@ -322,10 +322,10 @@ def candles(source: Any) -> list[list[int | float | None]]:
     Raises:
         Failure: ``bad_response`` when a candle has no time.
     """
-    rows = [
-        [values.integer(row[0]), *(values.number(value) for value in (*row[1:6], *_SHORT)[:5])]
-        for row in source or ()
-    ]
+    rows: list[list[int | float | None]] = []
+    for row in source or ():
+        at, *rest = (*row, *_SHORT)[:6]
+        rows.append([values.integer(at), *map(values.number, rest)])
     if any(row[0] is None for row in rows):
         raise _unreadable("has a candle without a time")
     return rows

@@ -18,7 +18,7 @@ from typing import Any
 
 from ccxt_mcp.errors import Code, Failure
 
-__all__ = ["TABLE", "Wire", "forget", "spoken", "translate"]
+__all__ = ["TABLE", "Wire", "forget", "is_about_time", "refused", "spoken", "translate"]
 
 TABLE: dict[str, Code] = {
     "BaseError": Code.EXCHANGE_ERROR,
@@ -110,6 +110,17 @@ def spoken(error: BaseException, headers: Mapping[str, str] | None = None) -> No
         # Seconds only: exchanges do not use the date form, and a clock may be off.
         if key.lower() == "retry-after" and value.strip().isdecimal():
             setattr(error, _RETRY_AFTER, float(value))
+
+
+def refused(error: BaseException) -> bool:
+    """Whether the exchange answered with a reason of its own: a no, not a breakdown."""
+    names = {c.__name__ for c in type(error).__mro__}
+    return getattr(error, _SPOKEN, False) and "OperationFailed" not in names
+
+
+def is_about_time(error: BaseException) -> bool:
+    """Whether the exchange found a timestamp or a nonce wrong."""
+    return any(c.__name__ == "InvalidNonce" for c in type(error).__mro__)
 
 
 def translate(

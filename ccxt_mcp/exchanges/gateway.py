@@ -11,12 +11,14 @@ import difflib
 import ssl
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from typing import Any
 
 from ccxt_mcp.errors import Code, Failure
 from ccxt_mcp.exchanges.catalog import ExchangeFacts, catalog
 from ccxt_mcp.exchanges.http import trusting
 from ccxt_mcp.exchanges.lease import Lease
+from ccxt_mcp.exchanges.nonces import NonceLanes
 from ccxt_mcp.exchanges.pool import AccountLike, ExchangeRoom, Leasing, Surroundings
 from ccxt_mcp.settings import ExchangeProfile
 
@@ -31,6 +33,7 @@ class Gateway:
         ccxt_timeout: seconds for one HTTP request.
         redact: takes the secrets out of a text; applied to everything an exchange says.
         on_progress: told in a short sentence when market tables start and finish loading.
+        data_dir: what has to survive a restart is kept here; ``None`` for nothing on disk.
 
     Bound to the event loop that it is first used in. Mutable: ``_rooms`` (one per profile in
     use), ``_tls`` (one context per certificate file).
@@ -43,16 +46,19 @@ class Gateway:
         ccxt_timeout: float = 10.0,
         redact: Callable[[str], str] = str,
         on_progress: Callable[[str], None] | None = None,
+        data_dir: Path | None = None,
     ) -> None:
         self._profiles = dict(profiles)
         self._rooms: dict[str, ExchangeRoom] = {}
         self._tls: dict[str, asyncio.Task[ssl.SSLContext]] = {}
         self._closed = False
+        self._nonces = NonceLanes(data_dir)
         self._around = Surroundings(
             timeout_ms=round(ccxt_timeout * 1000),
             redact=redact,
             progress=on_progress or _silent,
             tls=self._trusting,
+            nonces=self._nonces,
         )
 
     def __repr__(self) -> str:
@@ -70,6 +76,7 @@ class Gateway:
             task.cancel()
         await asyncio.gather(*(room.close() for room in rooms))
         await asyncio.gather(*contexts, return_exceptions=True)
+        await self._nonces.close()
 
     def profile(self, name: str) -> ExchangeProfile:
         """A configured profile, or the default one of a CCXT id.

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ccxt_mcp.errors import Code, Failure
+from ccxt_mcp.exchanges.account_facts import Fact
 from ccxt_mcp.exchanges.catalog import catalog
 from ccxt_mcp.exchanges.failures import Wire, forget, translate
 from ccxt_mcp.exchanges.http import WIRE
@@ -29,7 +30,10 @@ class Lease:
     the ``async with`` that gave it raises ``RuntimeError``.
     """
 
-    __slots__ = ("_instance", "_redact", "exchange", "id", "private", "wire")
+    __slots__ = (
+        *("_instance", "_redact", "exchange", "failed", "given", "id", "key_id", "private"),
+        *("succeeded", "wire", "with_params"),
+    )
 
     def __init__(
         self, instance: Any, *, exchange: str, private: bool, redact: Callable[[str], str]
@@ -40,6 +44,12 @@ class Lease:
         self.id: str = instance.id
         self.private = private
         self.wire = Wire()
+        # For the pool, to tell what this account's next instance may be given (`account_facts`).
+        self.key_id = ""
+        self.given: frozenset[Fact] = frozenset()
+        self.with_params = False
+        self.succeeded = False
+        self.failed: Code | None = None
 
     def __repr__(self) -> str:
         kind = "private" if self.private else "public"
@@ -82,8 +92,10 @@ class Lease:
         token = WIRE.set(wire)
         try:
             fresh = copy.deepcopy(dict(params)) if params else {}
+            self.with_params |= bool(params)
             result = await getattr(instance, method)(*args, params=fresh, **kwargs)
             check_result(result)
+            self.succeeded = True
             return result
         except asyncio.CancelledError as error:
             # The frames below hold the instance and its keys; a cancelled task may be kept long.
@@ -110,6 +122,7 @@ class Lease:
         finally:
             WIRE.reset(token)
             del instance
+        self.failed = failure.code
         # Out here nothing is being handled: the failure gets neither cause nor context.
         raise failure
 

@@ -1,7 +1,7 @@
-"""Market tables: loaded once per profile, for everybody.
+"""Loading once, for everybody who waits.
 
 Owns: the single flight of a load and the outcome that all its waiters get. Refuses: knowing how to
-load (its caller says), keeping tables on disk and refreshing them (later; both replace ``load``).
+load (its caller says), and keeping market tables fresh (``sources``).
 
 CCXT's own ``load_markets`` shares one task among its waiters without a shield: one waiter's timeout
 cancels the load for everybody (github.com/ccxt/ccxt/issues/29926). Here the task is the server's.
@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 
 from ccxt_mcp.errors import Code, Failure
 
-__all__ = ["Loaded"]
+__all__ = ["Loaded", "again", "landed", "shutting_down"]
 
 T = TypeVar("T")
 
@@ -43,21 +43,13 @@ class Loaded(Generic[T]):
         if self.value is not None:
             return self.value
         if self._closed:
-            raise self._shut()
+            raise shutting_down(self._name)
         if self._task is None:
             self._task = asyncio.create_task(self._run(), name=f"load {self._name}")
             self._task.add_done_callback(self._done)
-        task = self._task
-        outcome: T | Failure
-        try:
-            outcome = await asyncio.shield(task)
-        except asyncio.CancelledError:
-            waiter = asyncio.current_task()
-            if not task.cancelled() or (waiter is not None and waiter.cancelling()):
-                raise
-            outcome = self._shut()
+        outcome = await landed(self._task, self._name)
         if isinstance(outcome, Failure):
-            raise _again(outcome)
+            raise again(outcome)
         return outcome
 
     async def close(self) -> None:
@@ -67,9 +59,6 @@ class Loaded(Generic[T]):
         if task is not None:
             task.cancel()
             await asyncio.wait([task])
-
-    def _shut(self) -> Failure:
-        return Failure(Code.INTERNAL, f"{self._name}: the server is shutting down", retryable=True)
 
     async def _run(self) -> T | Failure:
         # A Failure is returned, not raised: it has many readers, or none, and an exception that is
@@ -86,7 +75,23 @@ class Loaded(Generic[T]):
             task.exception()
 
 
-def _again(failure: Failure) -> Failure:
+async def landed(task: asyncio.Task[T | Failure], name: str) -> T | Failure:
+    """What a task of the server's came to. Cancelling this wait reaches nobody else."""
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        waiter = asyncio.current_task()
+        if not task.cancelled() or (waiter is not None and waiter.cancelling()):
+            raise
+        return shutting_down(name)
+
+
+def shutting_down(name: str) -> Failure:
+    return Failure(Code.INTERNAL, f"{name}: the server is shutting down", retryable=True)
+
+
+def again(failure: Failure) -> Failure:
+    """The same failure for one more reader: each raises one of its own."""
     return Failure(
         failure.code,
         failure.message,

@@ -14,11 +14,14 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from ccxt_mcp.errors import Code, ConfigurationError, Failure
+from ccxt_mcp.exchanges.account_facts import AccountFacts
 from ccxt_mcp.exchanges.catalog import ExchangeFacts
+from ccxt_mcp.exchanges.clocks import Clock, adjusts
 from ccxt_mcp.exchanges.cloning import Mould, exact, release
 from ccxt_mcp.exchanges.http import RoutedSession, open_session, trust_store
 from ccxt_mcp.exchanges.lease import Lease
 from ccxt_mcp.exchanges.markets import Loaded
+from ccxt_mcp.exchanges.nonces import NonceLanes
 from ccxt_mcp.exchanges.prototypes import build_prototype
 from ccxt_mcp.settings import ExchangeProfile
 
@@ -44,6 +47,7 @@ class Surroundings:
     redact: Callable[[str], str]
     progress: Callable[[str], None]
     tls: Callable[[str], Awaitable[Any]]
+    nonces: NonceLanes
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,8 @@ class ExchangeRoom:
         self._session: RoutedSession | None = None
         self._tables: Loaded[_Tables] = Loaded(self._load, name=profile.name)
         self._leases = 0
+        self._clock: Clock | None = None
+        self._account_facts: AccountFacts | None = None
 
     def __repr__(self) -> str:
         state = "loaded" if self._tables.value else "loading" if self._tables.loading else "cold"
@@ -89,7 +95,15 @@ class ExchangeRoom:
         instance = tables.mould.clone(
             session=tables.session, credentials=account.credentials, number=exact
         )
-        return self._lease(instance, private=True)
+        instance.clock = self._clock
+        lease = self._lease(instance, private=True)
+        lease.key_id = self._around.nonces.key_id(
+            self.profile.exchange, self.profile.sandbox, account.credentials
+        )
+        if self._account_facts is None:
+            self._account_facts = AccountFacts(type(instance))
+        lease.given = self._account_facts.restore(lease.key_id, instance)
+        return lease
 
     def take_back(self, lease: Lease) -> None:
         """End a lease. A private instance loses its keys and is freed with the last reference."""
@@ -98,6 +112,8 @@ class ExchangeRoom:
             return
         self._leases -= 1
         if lease.private:
+            if self._account_facts is not None:
+                self._account_facts.settle(lease, instance)
             release(instance)
 
     def snapshot(self) -> dict[str, Any]:
@@ -109,6 +125,7 @@ class ExchangeRoom:
             "marketsAgeSeconds": round(time.monotonic() - tables.loaded_at, 1) if tables else None,
             "loading": self._tables.loading,
             "leases": self._leases,
+            "clock": self._clock.snapshot() if self._clock else None,
             "upstreamRequests": session.requests if session else 0,
             "connectionsOpened": session.connections if session else 0,
             "tlsHandshakes": session.handshakes if session else 0,
@@ -117,6 +134,8 @@ class ExchangeRoom:
 
     async def close(self) -> None:
         await self._tables.close()
+        if self._clock is not None:
+            await self._clock.close()
         tables, self._tables.value = self._tables.value, None
         if tables is not None:
             release(tables.shared)
@@ -154,6 +173,10 @@ class ExchangeRoom:
         session = self._session
         if session is None:
             session = self._session = await self._connect()
+        if self._clock is None and self._adjusts(self._blank.prototype):
+            self._clock = Clock(self._ask_time)
+        if self._clock is not None:
+            self._clock.begin()
         # A clone does the loading, so that a failed load leaves no trace on the prototype.
         loader = self._blank.clone(session=session)
         lease = Lease(loader, exchange=name, private=False, redact=self._around.redact)
@@ -165,6 +188,8 @@ class ExchangeRoom:
         except Failure as failure:
             self._around.progress(f"market tables not loaded: {failure.message}")
             raise
+        if self._clock is not None:
+            await self._clock.settled()
         mould = Mould(loader)
         shared = mould.clone(session=session)
         # Last writer wins on a shared instance, and it would keep the last body alive.
@@ -173,6 +198,20 @@ class ExchangeRoom:
         took = made.loaded_at - started
         self._around.progress(f"{name}: {made.markets} markets in {took:.1f} s")
         return made
+
+    def _adjusts(self, prototype: Any) -> bool:
+        # Who configures a difference has measured it.
+        if "timeDifference" in self.profile.options:
+            return False
+        return adjusts(self.profile.exchange, prototype.options, prototype.has)
+
+    async def _ask_time(self) -> Any:
+        """The exchange's time, asked without keys and without tables."""
+        if self._blank is None or self._session is None:
+            raise Failure(Code.INTERNAL, f"{self.profile.name}: not connected")
+        asking = self._blank.clone(session=self._session)
+        lease = Lease(asking, exchange=self.profile.name, private=False, redact=self._around.redact)
+        return await lease.call("fetch_time")
 
     async def _connect(self) -> RoutedSession:
         profile = self.profile

@@ -11,10 +11,11 @@ from importlib import import_module
 from threading import Lock
 from typing import Any, cast
 
-from ccxt_mcp.exchanges.failures import spoken
+from ccxt_mcp.exchanges.failures import is_about_time, refused, spoken
 from ccxt_mcp.exchanges.hardening import FrozenDict, FrozenList, harden
 from ccxt_mcp.exchanges.http import WIRE
 from ccxt_mcp.exchanges.loading import load_class
+from ccxt_mcp.exchanges.nonce_rules import PLAIN
 from ccxt_mcp.exchanges.truth import Untrue, check_answer, check_status
 
 __all__ = ["Wired", "wired_class"]
@@ -22,6 +23,16 @@ __all__ = ["Wired", "wired_class"]
 
 class Wired:
     """Mixed in before a CCXT class. Adds no state; every hook calls on."""
+
+    pacing: Any = None
+    """How the instance's requests are paced (``pacing.Pacing``); ``None`` for not at all."""
+
+    clock: Any = None
+    """What corrects the instance's timestamps (``clocks.Clock``); ``None`` if nothing has to."""
+
+    doubtful = False
+    """Whether a request failed in a way that says nothing about the account. Some of CCXT's classes
+    take every failure of a question ("is the account unified?") for a no."""
 
     async def fetch2(
         self,
@@ -37,9 +48,29 @@ class Wired:
         elif isinstance(params, (FrozenDict, FrozenList)):
             # An endpoint called without parameters; some exchanges' `sign` writes into them.
             params = params.copy()
-        return await cast(Any, super()).fetch2(
-            path, api, method, params, {} if config is None else config
-        )
+        if self.clock is not None:
+            await self.clock.correct(cast(Any, self).options)
+        try:
+            return await cast(Any, super()).fetch2(
+                path, api, method, params, {} if config is None else config
+            )
+        except Exception as error:
+            if not refused(error):
+                self.doubtful = True
+            raise
+
+    def incrementing_nonce(self) -> int:
+        """A number above all that were used with the key, not only by this instance."""
+        if self.pacing is None:
+            return cast(int, cast(Any, super()).incrementing_nonce())
+        return cast(int, self.pacing.nonce(int(cast(Any, self).nonce())))
+
+    def nonce(self) -> Any:
+        """What CCXT proposes: a reading of the clock, in the exchange's unit."""
+        proposed = cast(Any, super()).nonce()
+        if self.pacing is not None and cast(Any, self).id in PLAIN:
+            return self.pacing.nonce(int(proposed))
+        return proposed
 
     def handle_errors(
         self,
@@ -68,6 +99,8 @@ class Wired:
             raise _error_class("BadResponse")(str(untrue)) from None
         except Exception as error:
             spoken(error, headers)
+            if self.clock is not None and is_about_time(error):
+                self.clock.complained()
             raise
         return result
 

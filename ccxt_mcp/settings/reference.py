@@ -75,7 +75,8 @@ A key of an account, and a token, is written in one of three ways:
 | anything else | the secret itself; `serve` warns when other users may read the file it stands in |
 
 A variable or file that is missing or empty stops the start, with a message that names the account
-and the key. Secrets are removed from results, errors and logs.
+and the key; so does an API key with a space, a line break or another character that no key has.
+Secrets are removed from results, errors and logs.
 """
 
 _EXCHANGES = """\

@@ -8,6 +8,8 @@ from ccxt_mcp.simulation.accounts import derive_keys, owner_of
 from ccxt_mcp.simulation.counters import Counters, CounterSnapshot
 from ccxt_mcp.simulation.demo import DEMO_NAMES, DemoAccount, demo_accounts, demo_venue
 from ccxt_mcp.simulation.faults import Fault, FaultKind, FaultPlan
+from ccxt_mcp.simulation.kraken import KrakenLimits
+from ccxt_mcp.simulation.kraken_names import kraken_keys, kraken_secret
 from ccxt_mcp.simulation.markets import MAX_EXTRA_SYMBOLS, Market
 from ccxt_mcp.simulation.orders import Account, Balance, Fill, Order
 from ccxt_mcp.simulation.server import SimulatedExchange, SimulationConfig, run_simulation
@@ -25,6 +27,7 @@ __all__ = [
     "FaultKind",
     "FaultPlan",
     "Fill",
+    "KrakenLimits",
     "Market",
     "Order",
     "SimulatedExchange",
@@ -33,6 +36,8 @@ __all__ = [
     "demo_accounts",
     "demo_venue",
     "derive_keys",
+    "kraken_keys",
+    "kraken_secret",
     "owner_of",
     "run_simulation",
     "system_clock",

@@ -24,7 +24,7 @@ from ccxt_mcp.simulation.binance_private import PrivateAnswers
 from ccxt_mcp.simulation.binance_public import PublicAnswers
 from ccxt_mcp.simulation.binance_routes import ROUTES, Route
 from ccxt_mcp.simulation.dialect import WireAnswer, WireRequest
-from ccxt_mcp.simulation.limits import Verdict, WeightLimit
+from ccxt_mcp.simulation.limits import Bans, Verdict, WeightLimit
 from ccxt_mcp.simulation.orders import Account
 from ccxt_mcp.simulation.venue import Venue
 
@@ -39,12 +39,21 @@ class BinanceDialect:
     """`venue` in Binance's words.
 
     `rate_limit` is the request weight per minute and address, for each family of paths (`/api/`,
-    `/fapi/`, ...) on its own; None counts without refusing.
+    `/fapi/`, ...) on its own; None counts without refusing. More than `ban_after` refusals within a
+    minute (None: never) ban the address from all families for `ban_ms`, doubled each time.
     """
 
-    def __init__(self, venue: Venue, *, rate_limit: int | None = DEFAULT_RATE_LIMIT) -> None:
+    def __init__(
+        self,
+        venue: Venue,
+        *,
+        rate_limit: int | None = DEFAULT_RATE_LIMIT,
+        ban_after: int | None = 20,
+        ban_ms: int = 120_000,
+    ) -> None:
         self._venue = venue
-        self.limits = {family: WeightLimit(rate_limit) for family in _FAMILIES}
+        self.bans = Bans(ban_after, ban_ms)
+        self.limits = {family: WeightLimit(rate_limit, bans=self.bans) for family in _FAMILIES}
         public, private = PublicAnswers(venue, rate_limit), PrivateAnswers(venue)
         self._public: dict[str, Callable[[Params], bytes]] = {
             r.name: getattr(public, r.handler) for r in ROUTES.values() if not r.signed
@@ -52,6 +61,10 @@ class BinanceDialect:
         self._private: dict[str, Callable[[Account, Params], bytes]] = {
             r.name: getattr(private, r.handler) for r in ROUTES.values() if r.signed
         }
+
+    @property
+    def name(self) -> str:
+        return "binance"
 
     @property
     def prefixes(self) -> tuple[str, ...]:
@@ -68,6 +81,9 @@ class BinanceDialect:
         if status in (418, 429):
             body = Rejected(-1003, "Too many requests; simulated.").body
             return WireAnswer(status, body, {"Retry-After": "1"})
+        if status == 401:
+            text = "Invalid API-key, IP, or permissions for action."
+            return WireAnswer(status, Rejected(-2015, text).body)
         if status == 504:
             text = "Timeout waiting for response from backend server."
             return WireAnswer(status, Rejected(-1007, f"{text} Send status unknown.").body)
@@ -79,7 +95,11 @@ class BinanceDialect:
             return WireAnswer(status, Rejected(-1000, text).body)
         return WireAnswer(status, Rejected(-1000, "Simulated failure.").body)
 
+    def arrive(self, request: WireRequest) -> Callable[[], WireAnswer]:
+        return lambda: self.answer(request)
+
     def answer(self, request: WireRequest) -> WireAnswer:
+        """Check and answer at once."""
         route = ROUTES.get((request.method, request.path))
         now = self._venue.now()
         family = next(f for f in _FAMILIES if request.path.startswith(f))
@@ -94,7 +114,7 @@ class BinanceDialect:
         try:
             body = self._decide(route, request, params, now)
         except Rejected as refusal:
-            return WireAnswer(refusal.status, refusal.body, headers)
+            return _refusal(refusal, headers)
         return WireAnswer(200, body, headers)
 
     def _decide(self, route: Route, request: WireRequest, params: Params, now: int) -> bytes:
@@ -119,10 +139,14 @@ class BinanceDialect:
         headers["Retry-After"] = str(verdict.wait)
         if verdict.banned_until is not None:
             text = f"Way too much request weight used; IP banned until {verdict.banned_until}."
-            return WireAnswer(418, Rejected(-1003, text).body, headers)
+            return _refusal(Rejected(-1003, text, 418), headers)
         limit = self.limits[family].limit
         text = f"Too much request weight used; current limit is {limit} request weight per 1 MINUTE"
-        return WireAnswer(429, Rejected(-1003, text + ".").body, headers)
+        return _refusal(Rejected(-1003, text + ".", 429), headers)
+
+
+def _refusal(refusal: Rejected, headers: dict[str, str]) -> WireAnswer:
+    return WireAnswer(refusal.status, refusal.body, headers, error=str(refusal.code))
 
 
 def _used(family: str, verdict: Verdict) -> dict[str, str]:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import orjson
 
 from ccxt_mcp.simulation.counters import Counters
-from ccxt_mcp.simulation.dialect import WireAnswer, WireRequest
+from ccxt_mcp.simulation.dialect import Dialect, WireAnswer, WireRequest
 from ccxt_mcp.simulation.faults import FaultPlan, fault_from_json
 from ccxt_mcp.simulation.venue import Venue
 
@@ -32,6 +32,9 @@ class Controlled(Protocol):
     @property
     def faults(self) -> FaultPlan: ...
 
+    @property
+    def dialects(self) -> tuple[Dialect, ...]: ...
+
     def set_latency(self, ms: float, jitter_ms: float = 0.0) -> None: ...
 
 
@@ -43,6 +46,7 @@ def control(sim: Controlled, request: WireRequest) -> WireAnswer:
     - `POST latency` `{"ms": 30, "jitter_ms": 5}`
     - `POST clock` `{"offset_ms": -5000}`
     - `GET accounts`
+    - `GET bans`, `DELETE bans` (lifts them all)
     """
     try:
         return _control(sim, request.method, request.path.removeprefix(PREFIX), request.body)
@@ -82,8 +86,24 @@ def _control(sim: Controlled, method: str, path: str, body: bytes) -> WireAnswer
         case "GET", ["accounts"]:
             found = sim.venue.accounts.values()
             return _json([{"name": a.name, "api_key": a.api_key} for a in found])
+        case "GET", ["bans"]:
+            return _json(_bans(sim))
+        case "DELETE", ["bans"]:
+            lifted = len(_bans(sim))
+            for dialect in sim.dialects:
+                dialect.bans.forget()
+            return _json({"lifted": lifted})
         case _:
             return _json({"error": f"no such control: {method} {PREFIX}{path}"}, 404)
+
+
+def _bans(sim: Controlled) -> list[dict[str, Any]]:
+    now = sim.venue.now()
+    return [
+        {"dialect": dialect.name, "address": address, "until": until, "left_ms": until - now}
+        for dialect in sim.dialects
+        for address, until in dialect.bans.active(now).items()
+    ]
 
 
 def _decoded(body: bytes) -> Any:

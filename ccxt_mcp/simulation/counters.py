@@ -21,7 +21,8 @@ class CounterSnapshot:
 
     `by_route` is keyed by `GET /api/v3/depth`, paths the venue does not have by `(unknown)`;
     `by_key` by API key (`(unknown)` for keys without an account), then route. `answers` is keyed by
-    HTTP status, or by `none` for a request that got no complete answer. `faults` is keyed by kind.
+    HTTP status, or by `none` for a request that got no complete answer. `errors` is keyed by the
+    venue's own word for a refusal (`-1021`, `EAPI:Invalid nonce`). `faults` is keyed by kind.
     A connection is one accepted by the listening socket.
     """
 
@@ -34,6 +35,7 @@ class CounterSnapshot:
     connections_open: int
     max_connections_open: int
     answers: dict[str, int]
+    errors: dict[str, int]
     faults: dict[str, int]
 
     def as_dict(self) -> dict[str, Any]:
@@ -54,6 +56,7 @@ class Counters:
     by_route: Counter[str] = field(default_factory=Counter)
     by_key: Counter[tuple[str, str]] = field(default_factory=Counter)
     answers: Counter[str] = field(default_factory=Counter)
+    errors: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
 
     def begin(self, route: str, key: str | None) -> None:
@@ -91,6 +94,7 @@ class Counters:
             connections_open=self.connections_open,
             max_connections_open=self.max_connections_open,
             answers=dict(self.answers),
+            errors=dict(self.errors),
             faults=dict(self.faults),
         )
 
@@ -99,5 +103,5 @@ class Counters:
         self.total = self.connections_opened = 0
         self.max_in_flight = self.in_flight
         self.max_connections_open = self.connections_open
-        for counter in (self.by_route, self.by_key, self.answers, self.faults):
+        for counter in (self.by_route, self.by_key, self.answers, self.errors, self.faults):
             counter.clear()

@@ -7,9 +7,10 @@ that another process can know them without asking.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from ccxt_mcp.simulation.accounts import derive_keys
+from ccxt_mcp.simulation.kraken_names import kraken_keys
 from ccxt_mcp.simulation.venue import Venue, system_clock
 
 __all__ = ["DEMO_NAMES", "DemoAccount", "demo_accounts", "demo_venue"]
@@ -23,9 +24,15 @@ class DemoAccount(NamedTuple):
     secret: str
 
 
-def demo_accounts(seed: int = 1) -> tuple[DemoAccount, ...]:
-    """Names, keys and secrets of the demonstration accounts, fixed by `seed`."""
-    return tuple(DemoAccount(name, *derive_keys(seed, name)) for name in DEMO_NAMES)
+def demo_accounts(
+    seed: int = 1, *, dialect: Literal["binance", "kraken"] = "binance"
+) -> tuple[DemoAccount, ...]:
+    """Names, keys and secrets of the demonstration accounts, fixed by `seed`.
+
+    They are the same accounts in every dialect, with the same keys; only the secrets differ.
+    """
+    keys = kraken_keys if dialect == "kraken" else derive_keys
+    return tuple(DemoAccount(name, *keys(seed, name)) for name in DEMO_NAMES)
 
 
 def demo_venue(

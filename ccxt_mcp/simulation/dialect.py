@@ -6,9 +6,11 @@ decides at once, and the server alone waits, injects faults and writes to socket
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
+
+from ccxt_mcp.simulation.limits import Bans
 
 __all__ = ["JSON", "Dialect", "WireAnswer", "WireRequest"]
 
@@ -29,16 +31,25 @@ class WireRequest:
 
 @dataclass(frozen=True, slots=True)
 class WireAnswer:
-    """One HTTP answer with its whole body."""
+    """One HTTP answer with its whole body; `error` is the venue's word for a refusal."""
 
     status: int
     body: bytes
     headers: Mapping[str, str] = field(default_factory=dict)
     content_type: str = JSON
+    error: str | None = None
 
 
 class Dialect(Protocol):
     """What a venue's REST API must tell the server. Implementations hold no trading state."""
+
+    @property
+    def name(self) -> str:
+        """What the dialect is called on the control surface."""
+
+    @property
+    def bans(self) -> Bans:
+        """Who is shut out, by address."""
 
     @property
     def prefixes(self) -> tuple[str, ...]:
@@ -50,8 +61,12 @@ class Dialect(Protocol):
     def api_key(self, request: WireRequest) -> str | None:
         """The API key the request claims, unchecked."""
 
-    def answer(self, request: WireRequest) -> WireAnswer:
-        """Decide. Never raises for anything a client sends."""
+    def arrive(self, request: WireRequest) -> Callable[[], WireAnswer]:
+        """Do what a venue does in the order in which requests reach it, before any latency.
+
+        What is returned does the rest, called at most once. Neither raises for anything a client
+        sends.
+        """
 
     def failure(self, status: int) -> WireAnswer:
         """What the venue says with this HTTP status when it is the venue's own failure."""

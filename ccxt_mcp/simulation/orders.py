@@ -86,7 +86,8 @@ class Balance:
 class Account:
     """One API key and all it may see. `version` rises with every change, so answers can be cached.
 
-    Mutable; changed only by the venue. Invariant: for every asset `locked` equals the sum of the
+    Mutable; changed only by the venue, except that a dialect with nonces has them accepted.
+    Invariants: `last_nonce` only rises; for every asset `locked` equals the sum of the
     holds of the resting orders (`held()` recomputes it).
     """
 
@@ -97,10 +98,18 @@ class Account:
     created: int
     balances: dict[str, Balance] = field(default_factory=dict, repr=False)
     version: int = 0
+    last_nonce: int = 0
     _orders: dict[str, dict[int, Order]] = field(default_factory=dict, repr=False)
     _by_client_id: dict[tuple[str, str], int] = field(default_factory=dict, repr=False)
     _resting: dict[tuple[str, int], Order] = field(default_factory=dict, repr=False)
     _fills: dict[str, list[Fill]] = field(default_factory=dict, repr=False)
+
+    def accept_nonce(self, nonce: int) -> bool:
+        """Whether `nonce` is above every one accepted before; it then is the last one."""
+        if nonce <= self.last_nonce:
+            return False
+        self.last_nonce = nonce
+        return True
 
     def credit(self, asset: str, amount: Decimal) -> None:
         """Add to the free balance of `asset` (take away with a negative amount)."""

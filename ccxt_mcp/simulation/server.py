@@ -23,6 +23,7 @@ from ccxt_mcp.simulation.demo import demo_venue
 from ccxt_mcp.simulation.dialect import Dialect, WireAnswer, WireRequest
 from ccxt_mcp.simulation.faults import FaultPlan
 from ccxt_mcp.simulation.inflict import inflict, respond
+from ccxt_mcp.simulation.kraken import STARTER_TIER, KrakenDialect, KrakenLimits
 from ccxt_mcp.simulation.venue import Venue, system_clock
 
 __all__ = ["SimulatedExchange", "SimulationConfig", "run_simulation"]
@@ -37,8 +38,12 @@ class SimulationConfig:
 
     `port` 0 takes a free one. `latency_ms` delays every answer, `jitter_ms` adds up to that much
     more, drawn from a generator seeded with `seed`. `rate_limit` is request weight per minute and
-    address, None for no limit. `extra_symbols` and `linear_symbols` are at most 3,600 each. `clock`
-    returns Unix milliseconds. The last three are only used when no venue is given.
+    address, None for no limit in any dialect. More than `ban_after` refusals within a minute (None:
+    never) ban an address from the Binance dialect for `ban_ms`. `kraken` holds the limits of the
+    Kraken dialect, None for none; with `kraken_on_arrival` it checks nonces in the order in which
+    requests arrive, otherwise in the order in which they are answered. `extra_symbols` and
+    `linear_symbols` are at most 3,600 each. `clock` returns Unix milliseconds. The last three are
+    only used when no venue is given.
     """
 
     host: str = "127.0.0.1"
@@ -47,6 +52,10 @@ class SimulationConfig:
     latency_ms: float = 0.0
     jitter_ms: float = 0.0
     rate_limit: int | None = DEFAULT_RATE_LIMIT
+    ban_after: int | None = 20
+    ban_ms: int = 120_000
+    kraken: KrakenLimits | None = STARTER_TIER
+    kraken_on_arrival: bool = True
     extra_symbols: int = 0
     linear_symbols: int = 0
     clock: Callable[[], int] = system_clock
@@ -100,8 +109,19 @@ class SimulatedExchange:
         )
         self.counters = Counters()
         self.faults = FaultPlan()
-        self.binance = BinanceDialect(self.venue, rate_limit=self.config.rate_limit)
-        self._dialects: tuple[Dialect, ...] = (self.binance,)
+        limit = self.config.rate_limit
+        self.binance = BinanceDialect(
+            self.venue,
+            rate_limit=limit,
+            ban_after=self.config.ban_after,
+            ban_ms=self.config.ban_ms,
+        )
+        self.kraken = KrakenDialect(
+            self.venue,
+            limits=None if limit is None else self.config.kraken,
+            on_arrival=self.config.kraken_on_arrival,
+        )
+        self.dialects: tuple[Dialect, ...] = (self.binance, self.kraken)
         self._dice = random.Random(self.config.seed)
         self._latency = self._jitter = 0.0
         self.set_latency(self.config.latency_ms, self.config.jitter_ms)
@@ -172,7 +192,7 @@ class SimulatedExchange:
         wire = WireRequest(request.method, path, query, request.headers, body, request.remote or "")
         if path.startswith(control.PREFIX):
             return respond(control.control(self, wire))
-        for dialect in self._dialects:
+        for dialect in self.dialects:
             if path.startswith(dialect.prefixes):
                 return await self._serve(request, wire, dialect)
         return respond(WireAnswer(404, b'{"error":"no venue answers at this path"}'))
@@ -185,16 +205,22 @@ class SimulatedExchange:
         self.counters.begin(route, known)
         status: int | None = None
         try:
+            pending = dialect.arrive(wire)
+
+            def answer() -> WireAnswer:
+                said = pending()
+                if said.error is not None:
+                    self.counters.errors[said.error] += 1
+                return said
+
             if self._latency or self._jitter:
                 await asyncio.sleep(self._latency + self._jitter * self._dice.random())
             fault = self.faults.take(route, wire.path, key)
             if fault is None:
-                response: web.StreamResponse = respond(dialect.answer(wire))
+                response: web.StreamResponse = respond(answer())
             else:
                 self.counters.faults[fault.kind] += 1
-                response = await inflict(
-                    request, fault, lambda: dialect.answer(wire), dialect.failure
-                )
+                response = await inflict(request, fault, answer, dialect.failure)
             status = response.status
             return response
         finally:

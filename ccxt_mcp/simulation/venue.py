@@ -1,7 +1,8 @@
 """The simulated venue: markets, accounts, time. It knows no wire format and no HTTP.
 
 Owns all mutable trading state, on one event loop without locks: every method decides and changes
-synchronously. Dialects (`binance.py`, later `kraken.py`) read it and translate.
+synchronously. Dialects (`binance.py`, `kraken.py`) read it and translate; all of them speak of the
+same accounts, each by the same key.
 
 Refuses order entry for now. The seam: a `matching.py` that decides against `Venue.book()` and
 changes an account through `Account.put`, `Account.record` and `Account.credit` only; ids come from

@@ -65,7 +65,9 @@ async def _account_balance(call: Call, args: _Balance) -> Answer:
             "balances",
             rows,
             len(rows),
-            more="Leave out `includeZero` to see what is there.",
+            more="Leave out `includeZero` to see what is there."
+            if args.includeZero
+            else "The account has more currencies than fit into one result.",
             **head,
         )
 
@@ -89,8 +91,10 @@ async def _get_open_orders(call: Call, args: _OpenOrders) -> Answer:
             call, lease, "fetch_open_orders", symbol, None, args.limit, lists="open orders"
         )
         full = args.limit is not None and len(raw) >= args.limit
-        more = "Narrow it with `symbol`" + (" or raise `limit`." if full else ".")
-        return _orders(call, lease, raw, args.limit or MAX_ORDERS, more, maybe_more=full)
+        less = "Narrow it with `symbol`." if symbol is None else "The rest cannot be shown."
+        raisable = full and args.limit != MAX_ORDERS
+        more = "Narrow it with `symbol` or raise `limit`." if raisable else less
+        return _orders(call, lease, raw, args.limit or MAX_ORDERS, more, less, maybe_more=full)
 
 
 class _History(Arguments):
@@ -131,17 +135,19 @@ async def _get_order_history(call: Call, args: _History) -> Answer:
         )
         past = [order for order in raw if order.get("status") != "open"]
         forward = args.since is not None
-        more = (
-            "Go on with `since` after the newest order shown."
-            if forward
-            else "Raise `limit`, or ask for an earlier time with `since`."
-        )
+        if forward:
+            more = less = "Go on with `since` after the newest order shown."
+        else:
+            less = "Ask for an earlier time with `since`."
+            raisable = args.limit != MAX_ORDERS
+            more = "Raise `limit`, or ask for an earlier time with `since`." if raisable else less
         return _orders(
             call,
             lease,
             past,
             args.limit,
             more,
+            less,
             maybe_more=len(raw) >= wanted,
             oldest_first_kept=forward,
         )
@@ -172,6 +178,7 @@ def _orders(
     raw: Any,
     limit: int,
     more: str,
+    less: str,
     *,
     maybe_more: bool,
     oldest_first_kept: bool = False,
@@ -182,9 +189,10 @@ def _orders(
     chosen = newest[-limit:] if oldest_first_kept else newest[:limit]
     return page(
         "orders",
-        [projection.ORDER.project(order) for order in chosen],
+        projection.orders(chosen),
         len(newest),
         more=more,
+        less=less,
         maybe_more=maybe_more,
         keep_end=oldest_first_kept,
         exchange=lease.exchange,

@@ -45,6 +45,9 @@ class Arguments(BaseModel):
 _A = TypeVar("_A", bound=Arguments)
 
 _MAX_MILLIS = 253_402_300_799_999  # the last millisecond of the year 9999
+_NOT_MILLIS = range(10_000_000, 100_000_000_000)
+"""Numbers that would be times between 1970 and 1973, when nothing was traded: they are seconds, or
+dates such as 20260131. Taken for milliseconds, they would ask for the oldest data there is."""
 
 
 def _since(value: Any) -> Any:
@@ -54,6 +57,8 @@ def _since(value: Any) -> Any:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, int) and not isinstance(value, bool):
+        if value in _NOT_MILLIS:
+            raise PydanticCustomError("seconds", "must be in milliseconds or ISO 8601")
         if 0 <= value <= _MAX_MILLIS:
             return value
     elif isinstance(value, str) and len(value) <= 40:
@@ -237,6 +242,11 @@ def _refusal(model: type[Arguments], tool: str, error: ValidationError) -> Failu
 def _expectation(kind: str, context: Mapping[str, Any], spec: Mapping[str, Any], value: Any) -> str:
     if kind == "time":
         return f"must be a time as ISO 8601 or in milliseconds since 1970, not {_shown(value)}"
+    if kind == "seconds":
+        return (
+            "must be a time as ISO 8601 (2026-01-31T00:00:00Z) or in milliseconds since 1970, and "
+            f"{_shown(value)} milliseconds is before 1974: multiply seconds by 1000"
+        )
     if kind in _KINDS:
         return f"must be {_KINDS[kind]}, not {_shown(value)}"
     if kind in ("greater_than_equal", "less_than_equal", "int_parsing_size"):

@@ -102,6 +102,8 @@ class Boundary:
         except Failure as failure:
             if failure.exchange is None:
                 failure.exchange = call.exchange
+            if failure.operation is None and failure.code is Code.BAD_RESPONSE:
+                failure.operation = call.operation
             outcome = failure.code.value
             result = failure_result(_concealed(failure, arguments))
         finally:

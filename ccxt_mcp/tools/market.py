@@ -31,9 +31,11 @@ def find_symbol(lease: Lease, symbol: str) -> str:
     try:
         return str(lease.market(asked)["symbol"])
     except Failure:
-        if asked.upper() == asked:
+        # What is refused is what the caller wrote, not what it would be in capitals.
+        found = lease.markets().get(asked.upper())
+        if found is None:
             raise
-        return str(lease.market(asked.upper())["symbol"])
+        return str(found["symbol"])
 
 
 class _OneSymbol(Arguments):
@@ -45,12 +47,7 @@ async def _get_ticker(call: Call, args: _OneSymbol) -> Answer:
     async with call.public(args.exchange, "fetch_ticker") as lease:
         symbol = find_symbol(lease, args.symbol)
         raw = await call.fetch(lease, "fetch_ticker", symbol)
-        return Answer(
-            {
-                "exchange": lease.exchange,
-                "ticker": {"symbol": symbol, **projection.TICKER.project(raw)},
-            }
-        )
+        return Answer({"exchange": lease.exchange, "ticker": projection.ticker(raw, symbol)})
 
 
 class _Book(Arguments):
@@ -114,6 +111,8 @@ async def _get_ohlcv(call: Call, args: _Candles) -> Answer:
             more="Ask again with `since` after the last candle shown."
             if forward
             else "For older candles, ask again with `since`.",
+            # The latest are what was asked for; from `since` on, a full page is not the end.
+            maybe_more=forward and len(rows) >= args.limit,
             keep_end=not forward,
             exchange=lease.exchange,
             symbol=symbol,

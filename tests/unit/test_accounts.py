@@ -274,3 +274,13 @@ def test_secrets_stay_out_of_repr_and_pickle() -> None:
             operation(one)
         assert "hunter2" not in str(caught.value)
     assert accounts.secrets() == ("hunter2key", "hunter2")
+
+
+@pytest.mark.parametrize("key", [" hunter2", "hun ter2", "hunter2\r", "hunter2\n\n", "hünter2"])
+def test_an_api_key_that_no_header_can_carry_stops_the_start(key: str) -> None:
+    """Before: every call of the account failed as `internal`, "the request could not be made"."""
+    account = {"exchange": "okx", "api_key": key, "secret": "hunter2 \n"}
+    text = refusal(settings(accounts={"a": account}), {"GATE_API_KEY": key, "GATE_SECRET": "s"})
+    assert "accounts.a.api_key: has a space, a line break" in text
+    assert "environment GATE_API_KEY: has a space, a line break" in text
+    assert "ter2" not in text

@@ -92,3 +92,12 @@ def test_a_full_page_of_an_exchange_says_that_there_may_be_more() -> None:
     data, _ = serialise(page("rows", [1, 2], 2, more="Raise `limit`.", maybe_more=True))
     assert data["truncated"] is True
     assert data["notice"] == "Shown: 2 rows; there may be more. Raise `limit`."
+
+
+def test_a_cut_does_not_advise_what_would_be_cut_again() -> None:
+    """Before: a result that was too large said "raise `limit`", which shows nothing more."""
+    rows = ["x" * 100] * 2_000
+    answer = page("rows", rows, 3_000, more="Raise `limit`.", less="Ask for an earlier time.")
+    assert answer.data["notice"].endswith("rows. Raise `limit`.")
+    data, _ = serialise(answer)
+    assert data["notice"].endswith("of 3000 rows. Ask for an earlier time.")

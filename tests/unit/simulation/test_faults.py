@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+import re
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, get_args
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -13,6 +16,7 @@ import pytest
 from ccxt_mcp.simulation import (
     DemoAccount,
     Fault,
+    FaultKind,
     FaultPlan,
     SimulatedExchange,
     SimulationConfig,
@@ -80,6 +84,7 @@ async def test_a_slow_drip_outlasts_the_patience_of_the_client(
 @pytest.mark.parametrize(
     ("status", "error"),
     [
+        (401, ccxt.AuthenticationError),
         (500, ccxt.OperationFailed),
         (502, ccxt.ExchangeNotAvailable),
         (503, ccxt.ExchangeNotAvailable),
@@ -276,3 +281,12 @@ async def test_a_busy_port_is_an_os_error_and_the_exchange_can_start_elsewhere(
         await second.start()
     with pytest.raises(RuntimeError, match="not running"):
         _ = second.base_url
+
+
+def test_every_kind_of_fault_and_every_field_is_documented() -> None:
+    """The page names all that can be scripted, and no kind that does not exist."""
+    page = (Path(__file__).parents[3] / "docs" / "SIMULATION.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", page.partition("| Kind |")[2], re.MULTILINE)
+    assert {kind for row in rows for kind in re.findall(r"\w+", row)} == set(get_args(FaultKind))
+    for field in fields(Fault):
+        assert f"`{field.name}`" in page

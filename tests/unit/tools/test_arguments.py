@@ -78,6 +78,8 @@ def test_null_for_an_optional_argument_means_its_default() -> None:
         ({"symbol": "A/B", "since": "yesterday"}, ["`since` must be a time", "ISO 8601"]),
         ({"symbol": "A/B", "since": -1}, ["`since` must be a time"]),
         ({"symbol": "A/B", "since": True}, ["`since` must be a time"]),
+        ({"symbol": "A/B", "since": 1795000000}, ["`since`", "1795000000", "seconds by 1000"]),
+        ({"symbol": "A/B", "since": "20260131"}, ["`since`", "ISO 8601", "before 1974"]),
         ({"limit": 0, "flag": 3, "x": 1}, ["`symbol`", "`limit`", "`flag`", "`x`"]),
         ([], ["`arguments` of sample must be an object, not an array"]),
         ("symbol", ["must be an object, not a string"]),

@@ -14,7 +14,7 @@ from mcp.client import Client
 from ccxt_mcp.accounts import Account, Accounts
 from ccxt_mcp.calls.bounds import MAX_BYTES
 from ccxt_mcp.calls.pipeline import Calls
-from ccxt_mcp.simulation import derive_keys
+from ccxt_mcp.simulation import Fault, derive_keys
 from ccxt_mcp.tools.boundary import Boundary
 from ccxt_mcp.tools.server import TOOLS
 from tests.unit.tools.world import Outcome, World
@@ -221,6 +221,52 @@ async def test_history_read_forward_with_since_has_no_gap(world: World) -> None:
         seen = part.data["orders"] + seen
         since = part.data["orders"][0]["timestamp"] + 1
     assert seen == everything
+
+
+async def test_candles_read_forward_say_that_there_may_be_more(world: World) -> None:
+    """Before: a full page from `since` on claimed to be all there is."""
+    asked = {"symbol": "BTC/USDT", "since": "2026-01-01", "limit": 3}
+    forward = (await world.call("get_ohlcv", asked)).data
+    assert forward["truncated"] is True
+    assert "`since` after the last candle" in forward["notice"]
+    latest = (await world.call("get_ohlcv", {"symbol": "BTC/USDT", "limit": 3})).data
+    assert latest["truncated"] is False
+
+
+@pytest.mark.parametrize(
+    ("tool", "route", "body"),
+    [
+        ("get_ticker", "ticker/24hr", []),
+        ("get_ticker", "ticker/24hr", {"symbol": "BTCUSDT"}),
+        ("get_ticker", "ticker/24hr", {"symbol": "ETHUSDT", "lastPrice": "5"}),
+        ("get_orderbook", "depth", {"bids": [["x", "y"]], "asks": []}),
+        ("get_orderbook", "depth", {"bids": [["1", "2"], None], "asks": []}),
+        ("get_ohlcv", "klines", [None]),
+        ("get_ohlcv", "klines", [{"a": 1}]),
+        ("get_open_orders", "openOrders", [[]]),
+        ("get_open_orders", "openOrders", [{}]),
+        ("get_order_history", "allOrders", ["x"]),
+    ],
+)
+async def test_rows_that_say_nothing_are_a_bad_answer(
+    world: World, tool: str, route: str, body: Any
+) -> None:
+    """Before: an empty book, a candle of nulls, an order without any property, or another symbol's
+    price, each of them a success."""
+    await world.call("get_markets")
+    world.sim.faults.add(Fault(kind="malformed", route=f"*/{route}", body=body, times=1))
+    arguments = {} if tool == "get_open_orders" else {"symbol": "BTC/USDT"}
+    outcome = await world.call(tool, arguments)
+    assert outcome.failure["code"] == "bad_response", outcome
+    assert outcome.failure["exchange"] == "paper"
+    assert outcome.failure["operation"].startswith("fetch")
+    assert not (await world.call(tool, arguments)).is_error
+
+
+async def test_a_symbol_that_is_not_found_is_named_as_it_was_written(world: World) -> None:
+    """Before: the message had it in capitals, a sharp s even as two letters."""
+    outcome = await world.call("get_ticker", {"symbol": "straße/x"})
+    assert "'straße/x'" in outcome.text
 
 
 async def test_two_accounts_at_once_never_mix(world: World) -> None:

@@ -1,0 +1,234 @@
+"""The server's side of a helper process: start it, read what it sends, see that it ends.
+
+Owns: one process per load, its pipes and its end, on whatever way the load ends. Refuses: what the
+process does (``loader``), and deciding what to do without it (``markets``).
+
+``asyncio``'s subprocesses and no ``multiprocessing``: nothing is forked with a running event loop's
+state in it, nothing is unpickled, and no resource tracker stays behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from ccxt_mcp.errors import Code, Failure
+from ccxt_mcp.exchanges import jobs
+from ccxt_mcp.exchanges.jobs import Job, failure_from, failure_words
+from ccxt_mcp.exchanges.snapshots import MAX_FRAME, Ingestion, Unreadable
+from ccxt_mcp.exchanges.tables import Tables
+
+__all__ = ["CannotHelp", "load_apart"]
+
+_log = logging.getLogger("ccxt_mcp.exchanges")
+
+_HANDED_DOWN = ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "TEMP", "TMP", "SYSTEMROOT", "VIRTUAL_ENV")
+_HANDED_DOWN_LIKE = ("LC_", "PYTHON", "LD_LIBRARY_PATH", "DYLD_", "COVERAGE_", "COV_")
+_PROGRAM = "ccxt_mcp.exchanges.loader"
+_WORDS = 4000
+"""Characters of a helper's standard error that are kept."""
+_END = 5.0
+
+
+class CannotHelp(Exception):
+    """No helper could be started, or what it loaded cannot be sent. The load can still be done
+    inside the server; the text says why it has to be."""
+
+
+async def load_apart(
+    job: Job, *, limit: float, pacing: Any = None, redact: Callable[[str], str] = str
+) -> Tables:
+    """Load an exchange's tables in a process of their own, in at most ``limit`` seconds.
+
+    Raises ``Failure``: the exchange's, ``timeout``, or ``internal`` if the process died or sent
+    nonsense; and ``CannotHelp``. Whatever happens, the process has ended on return.
+    """
+    try:
+        line = job.as_line()
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-P", "-m", _PROGRAM),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=_environment(),
+            limit=1 << 20,
+        )
+    except (OSError, NotImplementedError, TypeError, ValueError) as error:
+        raise CannotHelp(f"no process can be started ({type(error).__name__})") from None
+    helper = _Helper(job, process, pacing, redact)
+    try:
+        async with asyncio.timeout(limit):
+            return await helper.work(line)
+    except TimeoutError:
+        raise Failure(
+            Code.TIMEOUT,
+            f"{job.name}: the market tables were not loaded within {limit:g}s",
+            exchange=job.name,
+            operation="loadMarkets",
+        ) from None
+    finally:
+        await helper.end()
+
+
+def _environment() -> dict[str, str]:
+    """What the helper needs of this environment: keys in variables are none of its business."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name in _HANDED_DOWN or name.startswith(_HANDED_DOWN_LIKE)
+    }
+    # The same modules, however this process came to find them.
+    kept["PYTHONPATH"] = os.pathsep.join(os.path.abspath(entry) for entry in sys.path)
+    return kept
+
+
+class _Helper:
+    """One running process. Mutable: ``_ready``, and the pacing under way by request number."""
+
+    def __init__(
+        self,
+        job: Job,
+        process: asyncio.subprocess.Process,
+        pacing: Any,
+        redact: Callable[[str], str],
+    ) -> None:
+        self._job = job
+        self._process = process
+        self._pacing = pacing
+        self._redact = redact
+        self._ready = False
+        self._done: dict[int, asyncio.Event] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._words = asyncio.create_task(self._listen())
+
+    async def work(self, line: bytes) -> Tables:
+        self._say(line)
+        ingestion = Ingestion(self._job.fingerprint, "helper")
+        try:
+            while (found := await self._frame()) is not None:
+                kind, body = found
+                if kind == jobs.READY:
+                    self._ready = True
+                elif kind in (jobs.ASKING, jobs.ANSWERED, jobs.DONE):
+                    self._pace(kind, orjson.loads(body))
+                elif kind == jobs.FAILED:
+                    raise failure_from(orjson.loads(body), self._redact)
+                elif kind == jobs.UNSENDABLE:
+                    raise CannotHelp(str(orjson.loads(body)["where"]))
+                else:
+                    ingestion.feed(kind, body)
+                    if ingestion.tables is not None:
+                        return ingestion.tables
+                    # A millisecond's work; then it is the others' turn.
+                    await asyncio.sleep(0)
+        except (Unreadable, ValueError, TypeError, LookupError) as error:
+            raise self._broken(f"sent what cannot be read ({error})") from None
+        raise await self._ended()
+
+    async def end(self) -> None:
+        """Kill the process unless it is gone, and take leave of its pipes."""
+        process = self._process
+        with contextlib.suppress(ProcessLookupError):
+            if process.returncode is None:
+                process.kill()
+        for task in (*self._tasks, self._words):
+            task.cancel()
+        ending = asyncio.create_task(self._see_off())
+        try:
+            await asyncio.shield(ending)
+        except asyncio.CancelledError:
+            await asyncio.wait([ending])
+            raise
+
+    async def _see_off(self) -> None:
+        await asyncio.gather(*self._tasks, self._words, return_exceptions=True)
+        # Reads the pipes to their ends: until then the transport would stay open.
+        with contextlib.suppress(TimeoutError, OSError):
+            async with asyncio.timeout(_END):
+                await self._process.communicate()
+
+    async def _frame(self) -> tuple[bytes, bytes] | None:
+        """The next frame; ``None`` at the end of the process."""
+        out = self._process.stdout
+        assert out is not None
+        try:
+            length = int.from_bytes(await out.readexactly(4), "big")
+            if not 1 <= length <= MAX_FRAME:
+                raise Unreadable("no frames")
+            data = await out.readexactly(length)
+        except asyncio.IncompleteReadError:
+            return None
+        return data[:1], data[1:]
+
+    async def _listen(self) -> None:
+        """Keep the end of what the process says to people, and log it if it failed."""
+        error = self._process.stderr
+        assert error is not None
+        words = b""
+        while more := await error.read(_WORDS):
+            words = (words + more)[-_WORDS:]
+        if words.strip():
+            text = self._redact(words.decode(errors="replace").strip())
+            _log.warning("helper process of %s: %s", self._job.name, text)
+
+    async def _ended(self) -> Failure | CannotHelp:
+        code = await self._process.wait()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(1):
+                await self._words
+        if not self._ready and code > 0:
+            # A Python that cannot import us; it will not be able to the next time either.
+            return CannotHelp(f"the helper process cannot run here (exit code {code})")
+        how = f"signal {-code}" if code < 0 else f"exit code {code}"
+        return self._broken(f"ended before its work was done ({how})")
+
+    def _broken(self, what: str) -> Failure:
+        return Failure(
+            Code.INTERNAL,
+            f"{self._job.name}: the process that loads market tables {what}",
+            retryable=True,
+            hint="Try again; if it lasts, the server's log has the process's own words.",
+            exchange=self._job.name,
+            operation="loadMarkets",
+        )
+
+    def _say(self, line: bytes) -> None:
+        # Short lines, and a process that reads or is dead: never worth waiting for.
+        if self._process.stdin is not None and not self._process.stdin.is_closing():
+            self._process.stdin.write(line)
+
+    def _pace(self, kind: bytes, body: dict[str, Any]) -> None:
+        """The process asks before each request and tells of each answer: one budget for all."""
+        if self._pacing is None:
+            return
+        if kind == jobs.ANSWERED:
+            self._pacing.answered(body["status"], body["headers"])
+        elif kind == jobs.DONE:
+            done = self._done.pop(body["request"], None)
+            if done is not None:
+                done.set()
+        else:
+            self._done[body["request"]] = done = asyncio.Event()
+            task = asyncio.create_task(self._admit(body, done))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _admit(self, body: dict[str, Any], done: asyncio.Event) -> None:
+        number = body["request"]
+        try:
+            async with self._pacing.request(
+                body["api"], body["path"], body["method"], body["cost"]
+            ):
+                self._say(orjson.dumps({"request": number}) + b"\n")
+                await done.wait()
+        except Exception as error:
+            failure = error if isinstance(error, Failure) else self._broken("could not be paced")
+            answer = {"request": number, "failure": failure_words(failure)}
+            self._say(orjson.dumps(answer) + b"\n")

@@ -1,0 +1,349 @@
+"""Market tables on their way: a stream of small frames, and back.
+
+Owns: the format, written by the helper process and read from its pipe or from disk. Refuses: pipes,
+files, and any type that is not plain data.
+
+A frame is a length (4 bytes, big-endian), a kind (1 byte) and JSON. A table is spread over frames
+that take about a millisecond to read, so that the reader's event loop never waits for longer.
+JSON, because reading it can do nothing but make plain values. What JSON cannot say is patched in:
+references (``markets_by_id`` holds the very objects of ``markets``, which halves the memory), and
+the odd values: integers beyond 64 bits, keys that are not text, tuples, infinities.
+
+CCXT keeps two versions of a market, one merged with the exchange's defaults (``markets``) and the
+raw one (``markets_by_id``), which lacks what the defaults fill in. Where that is their only
+difference, one object serves both, as CCXT's other languages do.
+
+What is read is never garbage-collected: tables are trees with cross references and no cycles, freed
+by reference counts alone. Left to the collector, each large exchange adds 20 ms and more to
+every full collection, on the event loop. ``gc.freeze`` would take everything else that happens to
+be alive with it, sessions included, and keep the cycles among them for good.
+"""
+
+from __future__ import annotations
+
+import sys
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from math import isfinite
+from typing import Any
+
+import orjson
+
+from ccxt_mcp.exchanges.tables import PASSING_OPTIONS, Tables
+
+__all__ = ["FORMAT", "HEAD", "MAX_FRAME", "Ingestion", "Unreadable", "Unsendable", "frame", "write"]
+
+FORMAT = 1
+"""To be raised whenever a reader of the old form would misread the new one."""
+
+SLICE_BYTES = 64 * 1024
+_PER_ENTRY = 40
+MAX_FRAME = 64 * 1024 * 1024
+"""Longer than any table entry; a greater length means that what is read is no such stream."""
+
+HEAD, TABLE, END = b"H", b"T", b"E"
+
+_REFERENCED = ("markets", "currencies")
+"""Tables whose entries other tables refer to; written first."""
+
+
+class Unsendable(Exception):
+    """A table holds what is no plain data. The text says where."""
+
+
+class Unreadable(Exception):
+    """Not a complete stream of this format, for the exchange that is expected."""
+
+
+def frame(kind: bytes, body: Any) -> bytes:
+    """One frame; ``body`` as JSON values, or as JSON already."""
+    data = body if isinstance(body, bytes) else orjson.dumps(body)
+    return b"%b%b%b" % ((len(data) + 1).to_bytes(4, "big"), kind, data)
+
+
+def write(tables: Tables, fingerprint: str) -> Iterator[bytes]:
+    """The frames of tables. Raises ``Unsendable``."""
+    head = {
+        "format": FORMAT,
+        "fingerprint": fingerprint,
+        "fetchedAt": tables.fetched_at,
+        "requests": tables.requests,
+        "gone": list(tables.gone),
+    }
+    yield frame(HEAD, head)
+    known = _Known(tables.attributes)
+    check = count = 0
+    attributes = tables.attributes
+    order = [name for name in _REFERENCED if name in attributes]
+    order += [name for name in attributes if name not in _REFERENCED]
+    places = [("attributes", name, attributes[name]) for name in order]
+    places += [("options", name, value) for name, value in tables.options.items()]
+    for place, name, value in places:
+        for body in _slices(place, name, value, known):
+            data = TABLE + body
+            check = zlib.crc32(data, check)
+            count += 1
+            yield frame(TABLE, body)
+    yield frame(END, {"frames": count, "check": check, "markets": tables.markets})
+
+
+class _Known:
+    """The objects that are written once and referred to afterwards."""
+
+    def __init__(self, attributes: Mapping[str, Any]) -> None:
+        self._by_identity: dict[int, tuple[str, str]] = {}
+        for table in _REFERENCED:
+            entries = attributes.get(table)
+            for key, value in entries.items() if isinstance(entries, dict) else ():
+                if type(key) is str and type(value) is dict:
+                    self._by_identity[id(value)] = (table, key)
+        self._entries = attributes
+        for index, table, key in (
+            ("markets_by_id", "markets", "symbol"),
+            ("currencies_by_id", "currencies", "code"),
+            ("baseCurrencies", "currencies", "code"),
+            ("quoteCurrencies", "currencies", "code"),
+        ):
+            self._adopt(attributes.get(index), table, key)
+
+    def _adopt(self, index: Any, table: str, key: str) -> None:
+        """Take an index's objects for the table's where they say the same."""
+        entries = self._entries.get(table)
+        if not isinstance(index, dict) or not isinstance(entries, dict):
+            return
+        for value in index.values():
+            for each in value if type(value) is list else (value,):
+                if type(each) is not dict or id(each) in self._by_identity:
+                    continue
+                name = each.get(key)
+                full = entries.get(name) if type(name) is str else None
+                if type(full) is dict and type(name) is str and fills(each, full):
+                    self._by_identity[id(each)] = (table, name)
+
+    def find(self, value: Any) -> tuple[str, str] | None:
+        return self._by_identity.get(id(value))
+
+    def keys_of(self, value: list[Any]) -> str | None:
+        """The table whose keys, sorted, a list consists of."""
+        for table in ("markets", "markets_by_id", "currencies"):
+            entries = self._entries.get(table)
+            if isinstance(entries, dict) and len(entries) == len(value) > 0:
+                try:
+                    if sorted(entries) == value:
+                        return table
+                except TypeError:
+                    continue
+        return None
+
+
+def fills(raw: Any, full: Any) -> bool:
+    """Whether ``full`` is ``raw`` with nothing changed but absences filled in."""
+    if type(raw) is dict and type(full) is dict:
+        return all(value is None or fills(value, full.get(key)) for key, value in raw.items())
+    return type(raw) is type(full) and bool(raw == full)
+
+
+def _slices(place: str, name: str, value: Any, known: _Known) -> Iterator[bytes]:
+    where = f"{place}.{name}"
+    if type(value) is list and (table := known.keys_of(value)) is not None:
+        yield orjson.dumps({"at": [place, name], "kind": "keys", "of": table})
+        return
+    kind = "dict" if type(value) is dict else "list" if type(value) is list else "value"
+    if kind == "dict" and any(type(key) is not str for key in value):
+        kind = "value"
+    entries: Iterator[tuple[Any, Any]] = iter(
+        value.items() if kind == "dict" else enumerate(value) if kind == "list" else [(0, value)]
+    )
+    in_itself = name in _REFERENCED and place == "attributes"
+    keys: list[str] = []
+    values: list[bytes] = []
+    patches: list[list[Any]] = []
+    size = 0
+    empty = True
+    for key, entry in entries:
+        found: list[list[Any]] = []
+        reference = None if in_itself else known.find(entry)
+        if reference is not None:
+            found.append([[], "ref", list(reference)])
+            plain: Any = None
+        else:
+            plain = _plain(entry, f"{where}.{key}", found, [], None if in_itself else known)
+        patches += [[[len(values), *path], what, argument] for path, what, argument in found]
+        data = orjson.dumps(plain)
+        if kind == "dict":
+            keys.append(key)
+        values.append(data)
+        size += len(data) + _PER_ENTRY * (1 + len(found))
+        if size >= SLICE_BYTES:
+            yield _slice(place, name, kind, keys, values, patches)
+            keys, values, patches, size, empty = [], [], [], 0, False
+    if values or empty:
+        yield _slice(place, name, kind, keys, values, patches)
+
+
+def _slice(
+    place: str, name: str, kind: str, keys: list[str], values: list[bytes], patches: list[list[Any]]
+) -> bytes:
+    head = orjson.dumps({"at": [place, name], "kind": kind, "keys": keys, "patches": patches})
+    return b'%b,"values":[%b]}' % (head[:-1], b",".join(values))
+
+
+def _plain(
+    value: Any, where: str, patches: list[list[Any]], path: list[Any], known: _Known | None
+) -> Any:
+    """``value`` as JSON can say it; what it cannot is noted in ``patches``."""
+    kind = type(value)
+    if value is None or kind is bool or kind is str:
+        return value
+    if kind is int:
+        if -(2**63) <= value < 2**64:
+            return value
+        patches.append([path, "int", str(value)])
+        return None
+    if kind is float:
+        if isfinite(value):
+            return value
+        patches.append([path, "float", repr(value)])
+        return None
+    if len(path) > 64:
+        raise Unsendable(f"{where} is nested too deeply")
+    if path and known is not None and (reference := known.find(value)) is not None:
+        patches.append([path, "ref", list(reference)])
+        return None
+    if kind is dict:
+        if all(type(key) is str for key in value):
+            return {k: _plain(v, where, patches, [*path, k], known) for k, v in value.items()}
+        pairs = [[key, entry] for key, entry in value.items()]
+        made = _plain(pairs, where, patches, path, known)
+        patches.append([path, "pairs", None])
+        return made
+    if kind is list or kind is tuple:
+        made = [_plain(v, where, patches, [*path, i], known) for i, v in enumerate(value)]
+        if kind is tuple:
+            patches.append([path, "tuple", None])
+        return made
+    raise Unsendable(f"{where} holds a value of the type {kind.__name__}")
+
+
+_MADE: Mapping[str, Callable[[Any, Any], Any]] = {
+    "int": lambda _, text: int(text),
+    "float": lambda _, text: float(text),
+    "pairs": lambda made, _: {key: entry for key, entry in made},
+    "tuple": lambda made, _: tuple(made),
+}
+
+
+class Ingestion:
+    """Reads frames one at a time into tables. Each ``feed`` takes about a millisecond.
+
+    Raises ``Unreadable`` for whatever is not in order; what was read so far is then worthless.
+    """
+
+    def __init__(self, fingerprint: str, origin: str) -> None:
+        self._fingerprint = fingerprint
+        self._origin = origin
+        self._head: dict[str, Any] | None = None
+        self._made: dict[str, dict[str, Any]] = {"attributes": {}, "options": {}}
+        self._check = self._count = 0
+        self._untrack = _untracker()
+        self.tables: Tables | None = None
+
+    def feed(self, kind: bytes, body: bytes) -> None:
+        """Take in one frame; ``tables`` is set by the last one."""
+        if self.tables is not None or (self._head is None) is not (kind == HEAD):
+            raise Unreadable("a frame stands where it cannot")
+        try:
+            if kind == TABLE:
+                self._check = zlib.crc32(TABLE + body, self._check)
+                self._count += 1
+                self._take(orjson.loads(body))
+            elif kind == HEAD:
+                self._begin(orjson.loads(body))
+            elif kind == END:
+                self._end(orjson.loads(body))
+            else:
+                raise Unreadable("a frame is of no known kind")
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            raise Unreadable(f"a frame cannot be read ({type(error).__name__})") from None
+
+    def _begin(self, head: dict[str, Any]) -> None:
+        if head["format"] != FORMAT or head["fingerprint"] != self._fingerprint:
+            raise Unreadable("it was written for something else")
+        float(head["fetchedAt"])
+        self._head = head
+
+    def _take(self, body: dict[str, Any]) -> None:
+        place, name = body["at"]
+        made, kind = self._made[place], body["kind"]
+        if kind == "keys":
+            made[name] = sorted(self._made["attributes"][body["of"]])
+            self._untrack(made[name])
+            return
+        values: list[Any] = body["values"]
+        # Before the patches: what they refer to has been walked already.
+        for value in values:
+            if type(value) is dict or type(value) is list:
+                self._untrack(value)
+        for path, what, argument in body["patches"]:
+            self._patch(values, path, what, argument)
+        if kind == "dict":
+            made.setdefault(name, {}).update(zip(body["keys"], values, strict=True))
+        elif kind == "list":
+            made.setdefault(name, []).extend(values)
+        else:
+            (made[name],) = values
+
+    def _patch(self, values: Any, path: list[Any], what: str, argument: Any) -> None:
+        for step in path[:-1]:
+            values = values[step]
+        last = path[-1]
+        if what == "ref":
+            table, key = argument
+            values[last] = self._made["attributes"][table][key]
+        else:
+            values[last] = _MADE[what](values[last], argument)
+
+    def _end(self, end: dict[str, Any]) -> None:
+        head, attributes = self._head, self._made["attributes"]
+        assert head is not None
+        if end["frames"] != self._count or end["check"] != self._check:
+            raise Unreadable("it is damaged")
+        options = self._made["options"]
+        for name in PASSING_OPTIONS:
+            options.pop(name, None)
+        self.tables = Tables(
+            attributes,
+            options,
+            tuple(head["gone"]),
+            float(head["fetchedAt"]),
+            self._origin,
+            int(head["requests"]),
+        )
+        if self.tables.markets != end["markets"]:
+            raise Unreadable("it is damaged")
+
+
+def _untracker() -> Callable[[Any], None]:
+    """Takes a tree of new containers out of the garbage collector's sight.
+
+    ``PyObject_GC_UnTrack`` is part of CPython's stable interface; an interpreter without it loses
+    nothing but the saving.
+    """
+    if sys.implementation.name != "cpython":
+        return lambda _: None
+    import ctypes
+
+    release = ctypes.pythonapi.PyObject_GC_UnTrack
+    release.argtypes, release.restype = [ctypes.py_object], None
+
+    def untrack(value: Any) -> None:
+        stack = [value]
+        while stack:
+            each = stack.pop()
+            release(each)
+            for inner in each.values() if type(each) is dict else each:
+                kind = type(inner)
+                if kind is dict or kind is list or kind is tuple:
+                    stack.append(inner)
+
+    return untrack

@@ -1,0 +1,147 @@
+"""A queue that serves flows fairly: start-time fair queueing.
+
+Owns: the order of those who wait. Each flow's first entry has a start tag: the virtual time at
+which it came, or at which the flow's last served entry ended, whichever is later; the least tag is
+next. A flow that asks for much waits behind its own requests, not others' behind them. Refuses:
+time, futures, deadlines.
+
+Fairness: while two flows both have entries waiting, what they have been served differs by at most
+the cost of one entry of each (Goyal, Vin, Cheng 1997, theorem 1). An entry that is removed unserved
+leaves no trace.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Hashable, Iterator
+from heapq import heapify, heappop, heappush
+from typing import Generic, TypeVar
+
+__all__ = ["FairQueue"]
+
+T = TypeVar("T")
+
+
+class _Flow(Generic[T]):
+    __slots__ = ("entries", "place", "tag")
+
+    def __init__(self, tag: float) -> None:
+        # The start tag of the first entry, or where the last served one ended.
+        self.tag = tag
+        self.place = -1
+        self.entries: deque[tuple[float, T]] = deque()
+
+
+class FairQueue(Generic[T]):
+    """Entries with a cost, in flows.
+
+    Invariants: ``cost`` is the sum of all entries; a flow with entries has exactly one valid place
+    in ``_order``; ``_now`` never falls while anybody waits; flows are forgotten once their tag says
+    nothing any more.
+    """
+
+    __slots__ = ("_count", "_flows", "_now", "_order", "_places", "cost")
+
+    def __init__(self) -> None:
+        self.cost = 0.0
+        self._count = 0
+        self._now = 0.0
+        self._places = 0
+        self._flows: dict[Hashable, _Flow[T]] = {}
+        self._order: list[tuple[float, int, _Flow[T]]] = []
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[T]:
+        for flow in self._flows.values():
+            for _, item in flow.entries:
+                yield item
+
+    def push(self, flow: Hashable, cost: float, item: T) -> None:
+        """Put ``item`` behind those of its flow."""
+        found = self._flows.get(flow)
+        if found is None:
+            if len(self._flows) > 2 * self._count + 64:
+                self._forget()
+            found = self._flows[flow] = _Flow(self._now)
+        found.entries.append((cost, item))
+        self._count += 1
+        self.cost += cost
+        if len(found.entries) == 1:
+            found.tag = max(found.tag, self._now)
+            self._place(found)
+
+    def head(self) -> tuple[float, T] | None:
+        """Cost and item of whom to serve next."""
+        order = self._order
+        while order:
+            _, place, flow = order[0]
+            if flow.place == place and flow.entries:
+                return flow.entries[0]
+            heappop(order)
+        return None
+
+    def pop(self, *, served: bool = True) -> None:
+        """Remove the head; unserved, its flow keeps its turn. ``IndexError`` if there is none."""
+        if self.head() is None:
+            raise IndexError("nobody waits")
+        tag, _, flow = heappop(self._order)
+        cost, _ = flow.entries.popleft()
+        if served:
+            self._now = tag
+            flow.tag = tag + cost
+        self._gone(cost)
+        if flow.entries:
+            self._place(flow)
+
+    def remove(self, flow: Hashable, item: T) -> bool:
+        """Take an entry out, unserved; whether it was there."""
+        found = self._flows.get(flow)
+        entry = next((e for e in found.entries if e[1] is item), None) if found else None
+        if found is None or entry is None:
+            return False
+        found.entries.remove(entry)
+        if not found.entries:
+            found.place = -1
+        self._gone(entry[0])
+        return True
+
+    def ahead(self, flow: Hashable) -> float:
+        """What is served before a new entry of ``flow``, if nobody else comes."""
+        found = self._flows.get(flow)
+        mine, before = self._now, 0.0
+        if found is not None:
+            before = sum(cost for cost, _ in found.entries)
+            mine = max(found.tag, self._now) + before
+        for each in self._flows.values():
+            if each is not found:
+                tag = each.tag
+                for cost, _ in each.entries:
+                    if tag > mine:
+                        break
+                    before += cost
+                    tag += cost
+        return before
+
+    def _place(self, flow: _Flow[T]) -> None:
+        self._places += 1
+        flow.place = self._places
+        if len(self._order) > 2 * len(self._flows) + 64:
+            self._order = [row for row in self._order if row[2].place == row[1] and row[2].entries]
+            heapify(self._order)
+        heappush(self._order, (flow.tag, flow.place, flow))
+
+    def _gone(self, cost: float) -> None:
+        self._count -= 1
+        self.cost -= cost
+        if not self._count:
+            # Nobody waits: whoever comes next owes nobody anything.
+            self.cost = self._now = 0.0
+            self._flows.clear()
+            self._order.clear()
+
+    def _forget(self) -> None:
+        self._flows = {
+            key: flow for key, flow in self._flows.items() if flow.entries or flow.tag > self._now
+        }
