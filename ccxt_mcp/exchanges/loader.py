@@ -80,7 +80,8 @@ class _Parent:
         number = self._asked
         waiting = self._waiting[number] = asyncio.get_running_loop().create_future()
         self.tell(
-            jobs.ASKING, {"request": number, "api": api, "path": path, "method": method, "cost": cost}
+            jobs.ASKING,
+            {"request": number, "api": api, "path": path, "method": method, "cost": cost},
         )
         await waiting
         try:

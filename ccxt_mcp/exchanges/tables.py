@@ -17,6 +17,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ccxt_mcp.exchanges.wiring import Wired
+
 __all__ = ["Tables", "differences", "let_go"]
 
 _PASSING = frozenset(
@@ -73,12 +75,16 @@ class Tables:
 def differences(before: Any, after: Any) -> tuple[dict[str, Any], dict[str, Any], tuple[str, ...]]:
     """Attributes and options that a load changed, and the names of options that it removed.
 
-    ``before`` must not share containers with ``after``, or a change in place would not show.
+    ``before`` must not share containers with ``after``, or a change in place would not show. What
+    our own hooks note on an instance (``wiring``) is about one instance and left out.
     """
     attributes = {
         name: value
         for name, value in vars(after).items()
-        if name not in _PASSING and name != "options" and _differs(vars(before), name, value)
+        if name not in _PASSING
+        and name != "options"
+        and not hasattr(Wired, name)
+        and _differs(vars(before), name, value)
     }
     old, new = before.options, after.options
     options = {

@@ -16,6 +16,7 @@ from ccxt_mcp.exchanges.hardening import FrozenDict, FrozenList, harden
 from ccxt_mcp.exchanges.http import WIRE
 from ccxt_mcp.exchanges.loading import load_class
 from ccxt_mcp.exchanges.nonce_rules import PLAIN
+from ccxt_mcp.exchanges.quickening import quicken
 from ccxt_mcp.exchanges.truth import Untrue, check_answer, check_status
 
 __all__ = ["Wired", "wired_class"]
@@ -142,6 +143,7 @@ def wired_class(exchange: str) -> type[Any]:
         if exchange not in _classes:
             base = load_class(exchange)
             harden(base)
+            quicken()
             _classes[exchange] = type(exchange, (Wired, base), {"__module__": __name__})
         return _classes[exchange]
 

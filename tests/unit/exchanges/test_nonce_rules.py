@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+
 import pytest
 
 from ccxt_mcp.exchanges.catalog import catalog
@@ -53,6 +55,6 @@ def test_a_batch_that_counts_on_from_its_nonce_has_a_stride() -> None:
         exchange
         for exchange in UNIQUE
         for node in methods(exchange).values()
-        if "nonce + i" in __import__("ast").unparse(node)
+        if "nonce + i" in ast.unparse(node)
     }
     assert counting_on == set(STRIDE)

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import re
 from decimal import Decimal
+from urllib.parse import urlencode
 
 import aiohttp
 import ccxt
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ccxt_mcp.simulation import (
     DemoAccount,
     SimulatedExchange,
     demo_accounts,
+    demo_venue,
     derive_keys,
     kraken_keys,
     kraken_secret,
     owner_of,
 )
+from ccxt_mcp.simulation.dialect import WireRequest
+from ccxt_mcp.simulation.kraken import KrakenDialect
 from ccxt_mcp.simulation.kraken_checks import signature
-from tests.unit.simulation.conftest import Connect
+from ccxt_mcp.simulation.kraken_routes import ROUTES
+from tests.unit.simulation.conftest import NOW, Connect
 from tests.unit.simulation.krakens import calling
 
 Accounts = tuple[DemoAccount, ...]
@@ -298,3 +306,37 @@ async def test_a_bad_argument_is_named(
 ) -> None:
     async with calling(sim, kraken_accounts[0]) as [main]:
         assert await main.post(method, 1, **params) == {"error": [error]}
+
+
+_NAMES = st.sampled_from(
+    ["pair", "since", "count", "interval", "asset", "txid", "start", "end", "ofs", "closetime"]
+)
+_VALUES = st.one_of(
+    st.sampled_from(["XBTUSDT", "0", "1", "9" * 20, "1.5", "-1", "OAAAAA-AAAAA-AAAAAA", "%", ","]),
+    st.text(max_size=12),
+)
+
+
+@given(
+    route=st.sampled_from(sorted(ROUTES)),
+    params=st.dictionaries(_NAMES, _VALUES, max_size=4),
+    rest=st.binary(max_size=12),
+    as_json=st.booleans(),
+)
+@settings(max_examples=400, deadline=None)
+def test_nothing_that_a_client_sends_makes_the_dialect_fail(
+    route: tuple[str, str], params: dict[str, str], rest: bytes, as_json: bool
+) -> None:
+    venue, _ = demo_venue(7, clock=lambda: NOW)
+    dialect = KrakenDialect(venue)
+    _, key, secret = demo_accounts(7, dialect="kraken")[0]
+    method, path = route
+    sent = {"nonce": "1", **params}
+    body = (json.dumps(sent) if as_json else urlencode(sent)).encode() + rest
+    sign = signature(secret, path, "1", body).decode()
+    headers = {"API-Key": key, "API-Sign": sign}
+    answer = dialect.arrive(WireRequest(method, path, urlencode(params), headers, body))()
+    assert answer.status == 200
+    said = json.loads(answer.body)
+    assert said["error"] == [] or said["error"] == [answer.error]
+    assert all(text.startswith("E") for text in said["error"])
