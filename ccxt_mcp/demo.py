@@ -69,7 +69,7 @@ async def _demo(host: str, port: int) -> AsyncIterator[tuple[Product, tuple[Demo
                 },
             }
         )
-        product = assemble(settings, environ={}, on_progress=_say)
+        product = assemble(settings, environ={}, on_progress=_say, keep_on_disk=False)
         configure_logging(settings.log_level, settings.log_format, product.redactor)
         yield product, accounts
 

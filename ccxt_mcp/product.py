@@ -45,6 +45,7 @@ def assemble(
     *,
     environ: Mapping[str, str] | None = None,
     on_progress: Callable[[str], None] | None = None,
+    keep_on_disk: bool = True,
 ) -> Product:
     """Join the rooms.
 
@@ -52,6 +53,7 @@ def assemble(
         settings: validated settings.
         environ: where ``env:`` values and exchange keys are looked up; the process's by default.
         on_progress: told in words while market tables load.
+        keep_on_disk: whether ``settings.data_dir`` is used at all.
 
     Raises:
         ConfigurationError: an account, a token or a profile cannot be used.
@@ -63,6 +65,9 @@ def assemble(
         ccxt_timeout=settings.ccxt_timeout,
         redact=redactor.text,
         on_progress=on_progress,
+        data_dir=settings.data_dir if keep_on_disk else None,
+        market_max_age=settings.market_max_age,
+        max_exchanges_loaded=settings.max_exchanges_loaded,
     )
     _check_exchanges(settings, gateway.exchange_ids())
     accounts = load_accounts(settings, environ, gateway.exchange_ids())

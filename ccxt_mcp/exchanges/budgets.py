@@ -19,7 +19,20 @@ from typing import Any, Literal
 
 from ccxt_mcp.mechanisms.rate_limit import Rules, Window
 
-__all__ = ["BUDGETS", "Ban", "Budget", "Pool", "budget_of", "default_pool", "is_public"]
+__all__ = [
+    "BUDGETS",
+    "VENUES",
+    "Ban",
+    "Budget",
+    "Pool",
+    "budget_of",
+    "default_pool",
+    "is_public",
+    "joined",
+]
+
+Per = Literal["address", "key"]
+Side = Literal["any", "public", "signed"]
 
 _PACE = 0.98
 _HARD = 0.99
@@ -52,12 +65,12 @@ class Pool:
     """
 
     name: str
-    per: Literal["address", "key"]
+    per: Per
     limit: float
     seconds: float
     source: str
     apis: tuple[str, ...] = ()
-    side: Literal["any", "public", "signed"] = "any"
+    side: Side = "any"
     unit: float = 1.0
     each: float | None = None
     costs: Mapping[str, float] = field(default_factory=dict)
@@ -228,8 +241,8 @@ _KRAKEN = Budget(
             drains=True,
         ),
     ),
-    without="Higher tiers (20, falling by 0.5 or 1 a second). The matching engine's limits per pair,"
-    " from which orders and cancellations count. Public requests keep CCXT's pace.",
+    without="Higher tiers (20, falling by 0.5 or 1 a second). The matching engine's limits per"
+    " pair, in which orders and cancellations count. Public requests keep CCXT's pace.",
 )
 
 _BYBIT = Budget(
@@ -258,6 +271,8 @@ _BYBIT = Budget(
     bans=(Ban(403, "access too frequent", 600.0),),
 )
 
+_SIDES: tuple[tuple[Per, Side], ...] = (("address", "public"), ("key", "signed"))
+
 _OKX = Budget(
     tuple(
         Pool(
@@ -269,7 +284,7 @@ _OKX = Budget(
             side=side,
             per_path=True,
         )
-        for per, side in (("address", "public"), ("key", "signed"))
+        for per, side in _SIDES
     ),
     without="Every endpoint has a limit of its own, taken in CCXT's costs (cost 1 is 20 in 2 s)."
     " Limits per instrument are counted over all instruments; the sub-account's 1,000 orders in 2 s"
@@ -337,7 +352,7 @@ _GATE = Budget(
             side=side,
             per_path=True,
         )
-        for per, side in (("address", "public"), ("key", "signed"))
+        for per, side in _SIDES
     ),
     without="Limits other than 200 in 10 s are taken in CCXT's costs. The futures' fill ratio rule"
     " is not counted.",

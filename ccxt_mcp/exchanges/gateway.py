@@ -16,10 +16,14 @@ from typing import Any
 
 from ccxt_mcp.errors import Code, Failure
 from ccxt_mcp.exchanges.catalog import ExchangeFacts, catalog
+from ccxt_mcp.exchanges.fetching import Fetching
 from ccxt_mcp.exchanges.http import trusting
 from ccxt_mcp.exchanges.lease import Lease
 from ccxt_mcp.exchanges.nonces import NonceLanes
 from ccxt_mcp.exchanges.pool import AccountLike, ExchangeRoom, Leasing, Surroundings
+from ccxt_mcp.exchanges.residents import Residents
+from ccxt_mcp.exchanges.shelf import Shelf
+from ccxt_mcp.exchanges.sources import Library, Policy
 from ccxt_mcp.settings import ExchangeProfile
 
 __all__ = ["Gateway"]
@@ -34,6 +38,9 @@ class Gateway:
         redact: takes the secrets out of a text; applied to everything an exchange says.
         on_progress: told in a short sentence when market tables start and finish loading.
         data_dir: what has to survive a restart is kept here; ``None`` for nothing on disk.
+        market_max_age: seconds; market tables are loaded again before they are so old.
+        max_exchanges_loaded: exchanges in memory at once, besides those in use.
+        policy: how fresh tables are kept in all its details, instead of ``market_max_age``.
 
     Bound to the event loop that it is first used in. Mutable: ``_rooms`` (one per profile in
     use), ``_tls`` (one context per certificate file).
@@ -47,18 +54,26 @@ class Gateway:
         redact: Callable[[str], str] = str,
         on_progress: Callable[[str], None] | None = None,
         data_dir: Path | None = None,
+        market_max_age: float = 21_600.0,
+        max_exchanges_loaded: int = 16,
+        policy: Policy | None = None,
     ) -> None:
         self._profiles = dict(profiles)
         self._rooms: dict[str, ExchangeRoom] = {}
         self._tls: dict[str, asyncio.Task[ssl.SSLContext]] = {}
         self._closed = False
         self._nonces = NonceLanes(data_dir)
+        timeout_ms, progress = round(ccxt_timeout * 1000), on_progress or _silent
+        shelf = None if data_dir is None else Shelf(data_dir, progress)
         self._around = Surroundings(
-            timeout_ms=round(ccxt_timeout * 1000),
+            timeout_ms=timeout_ms,
             redact=redact,
-            progress=on_progress or _silent,
+            progress=progress,
             tls=self._trusting,
             nonces=self._nonces,
+            fetching=Fetching(timeout_ms, redact, progress, shelf),
+            library=Library(policy or Policy(max_age=market_max_age), shelf and shelf.frames),
+            residents=Residents(max_exchanges_loaded),
         )
 
     def __repr__(self) -> str:
@@ -75,6 +90,8 @@ class Gateway:
         for task in contexts:
             task.cancel()
         await asyncio.gather(*(room.close() for room in rooms))
+        await self._around.residents.close()
+        await self._around.library.close()
         await asyncio.gather(*contexts, return_exceptions=True)
         await self._nonces.close()
 

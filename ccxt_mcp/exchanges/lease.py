@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -31,7 +31,17 @@ class Lease:
     """
 
     __slots__ = (
-        *("_instance", "_redact", "exchange", "failed", "given", "id", "key_id", "private"),
+        *(
+            "_instance",
+            "_redact",
+            "_renew",
+            "exchange",
+            "failed",
+            "given",
+            "id",
+            "key_id",
+            "private",
+        ),
         *("succeeded", "wire", "with_params"),
     )
 
@@ -40,6 +50,7 @@ class Lease:
     ) -> None:
         self._instance = instance
         self._redact = redact
+        self._renew: Callable[[Lease], Awaitable[bool]] | None = None
         self.exchange = exchange
         self.id: str = instance.id
         self.private = private
@@ -76,6 +87,18 @@ class Lease:
         if found is None:
             raise self._unknown(symbol, markets)
         return MappingProxyType(found)
+
+    async def look_again(self, symbol: str) -> bool:
+        """Whether the exchange's markets were listed anew because ``symbol`` is not among them.
+
+        Waits for that; what ``market`` says may be different then. Not every time: an exchange is
+        asked at most once a minute, and not about what is merely misspelt. Raises nothing of its
+        own; without an answer of the exchange everything stays as it was.
+        """
+        wanted, renew = _plain(symbol[:64]), self._renew
+        if renew is None or any(_plain(each) == wanted for each in self._held().markets):
+            return False
+        return await renew(self)
 
     async def call(
         self, method: str, *args: Any, params: Mapping[str, Any] | None = None, **kwargs: Any
@@ -136,6 +159,7 @@ class Lease:
     def _end(self) -> Any:
         """Give the instance back; for the pool alone."""
         instance, self._instance = self._instance, None
+        self._renew = None
         return instance
 
     def _unknown(self, symbol: str, markets: Mapping[str, Any]) -> Failure:

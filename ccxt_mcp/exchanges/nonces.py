@@ -210,7 +210,7 @@ class NonceLane:
         with self._lock:
             if mark == self._stored or (mark < self._stored and not final):
                 return
-            if self._refused_until and time.monotonic() < self._refused_until and not final:
+            if self._refusing() and not final:
                 return
             try:
                 self._file.write(mark)
@@ -233,18 +233,20 @@ class NonceLane:
         """
         if self._file is None or self._lead is None:
             return
-        if self._refused_until and time.monotonic() < self._refused_until:
-            return
         unit = _unit(self._last)
         ahead = _ahead(unit)
         due = max(int(self._now() * unit) + self._lead, self._last + 1) + self._stride - 1
-        if due + ahead // 2 <= self._stored:
-            return
-        if self._writing is None or self._writing.done():
-            loop = asyncio.get_running_loop()
-            self._writing = loop.run_in_executor(None, self._store, due + ahead)
-        if due > self._stored:
+        while due + ahead // 2 > self._stored and not self._refusing():
+            if self._writing is None or self._writing.done():
+                loop = asyncio.get_running_loop()
+                self._writing = loop.run_in_executor(None, self._store, due + ahead)
+            if due <= self._stored:
+                return
             await asyncio.shield(self._writing)
+
+    def _refusing(self) -> bool:
+        """Whether the disk refused lately, so that trying again has to wait."""
+        return bool(self._refused_until) and time.monotonic() < self._refused_until
 
     def turn(self) -> _Turn:
         """``async with`` around one request, from before its signature to its answer.

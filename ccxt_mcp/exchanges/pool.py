@@ -7,8 +7,7 @@ instance, and taking instances back. Refuses: choosing the profile (``gateway``)
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol
@@ -18,11 +17,18 @@ from ccxt_mcp.exchanges.account_facts import AccountFacts
 from ccxt_mcp.exchanges.catalog import ExchangeFacts
 from ccxt_mcp.exchanges.clocks import Clock, adjusts
 from ccxt_mcp.exchanges.cloning import Mould, exact, release
+from ccxt_mcp.exchanges.fetching import Fetching
 from ccxt_mcp.exchanges.http import RoutedSession, open_session, trust_store
 from ccxt_mcp.exchanges.lease import Lease
-from ccxt_mcp.exchanges.markets import Loaded
-from ccxt_mcp.exchanges.nonces import NonceLanes
+from ccxt_mcp.exchanges.limits import Limits
+from ccxt_mcp.exchanges.markets import Loaded, shutting_down
+from ccxt_mcp.exchanges.nonces import NonceLane, NonceLanes
+from ccxt_mcp.exchanges.pacing import Pacing
 from ccxt_mcp.exchanges.prototypes import build_prototype
+from ccxt_mcp.exchanges.residents import Residents
+from ccxt_mcp.exchanges.shelf import fingerprint
+from ccxt_mcp.exchanges.sources import Library, Source
+from ccxt_mcp.exchanges.tables import Tables
 from ccxt_mcp.settings import ExchangeProfile
 
 __all__ = ["AccountLike", "ExchangeRoom", "Leasing", "Surroundings"]
@@ -48,6 +54,10 @@ class Surroundings:
     progress: Callable[[str], None]
     tls: Callable[[str], Awaitable[Any]]
     nonces: NonceLanes
+    limits: Limits
+    fetching: Fetching
+    library: Library
+    residents: Residents
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +67,16 @@ class _Tables:
     mould: Mould
     shared: Any
     session: RoutedSession
-    markets: int
-    loaded_at: float
+    tables: Tables
 
 
 class ExchangeRoom:
     """Everything of one profile.
 
-    Mutable: ``_session`` (made once), ``_tables`` (see ``Loaded``), ``_leases`` (never negative).
+    Mutable: ``_alive`` (class and session, see ``Loaded``) with ``_blank`` and ``_session``, which
+    it sets; ``_source`` (the tables' keeper, shared with equal profiles); ``_made`` (what instances
+    are made from; ``None`` when cold and after new tables came, until the next use); ``_leases``
+    and ``_waiting`` (never negative; neither is sent away while they are not 0).
     """
 
     def __init__(
@@ -73,25 +85,36 @@ class ExchangeRoom:
         self.profile = profile
         self.facts = facts
         self._around = surroundings
+        self._place = surroundings.limits.place(profile, facts.rate_limit)
+        self._pacing = self._paced(None, None)
         self._blank: Mould | None = None
         self._session: RoutedSession | None = None
-        self._tables: Loaded[_Tables] = Loaded(self._load, name=profile.name)
-        self._leases = 0
+        self._fingerprint = fingerprint(
+            profile.exchange,
+            base_url=None if profile.base_url is None else str(profile.base_url),
+            sandbox=profile.sandbox,
+            options=profile.options,
+        )
+        self._alive: Loaded[RoutedSession] = Loaded(self._come_alive, name=profile.name)
+        self._source: Source | None = None
+        self._made: _Tables | None = None
+        self._closed = False
+        self._leases = self._waiting = 0
         self._clock: Clock | None = None
         self._account_facts: AccountFacts | None = None
 
     def __repr__(self) -> str:
-        state = "loaded" if self._tables.value else "loading" if self._tables.loading else "cold"
+        state = "loaded" if self._made else "loading" if self._waiting else "cold"
         return f"<ExchangeRoom {self.profile.name} {state} leases={self._leases}>"
 
     async def public(self) -> Lease:
-        tables = await self._tables.get()
+        tables = await self._ready()
         return self._lease(tables.shared, private=False)
 
     async def private(self, account: AccountLike) -> Lease:
         # First of all: a request with half a key would only be answered with less clear words.
         self._require_credentials(account)
-        tables = await self._tables.get()
+        tables = await self._ready()
         instance = tables.mould.clone(
             session=tables.session, credentials=account.credentials, number=exact
         )
@@ -100,6 +123,8 @@ class ExchangeRoom:
         lease.key_id = self._around.nonces.key_id(
             self.profile.exchange, self.profile.sandbox, account.credentials
         )
+        lane = self._around.nonces.lane(self.profile.exchange, lease.key_id, instance.options)
+        instance.pacing = self._paced(lease.key_id, lane)
         if self._account_facts is None:
             self._account_facts = AccountFacts(type(instance))
         lease.given = self._account_facts.restore(lease.key_id, instance)
@@ -115,16 +140,32 @@ class ExchangeRoom:
             if self._account_facts is not None:
                 self._account_facts.settle(lease, instance)
             release(instance)
+        if self.idle:
+            self._around.residents.trim()
+
+    async def renew(self, lease: Lease, account: AccountLike | None) -> bool:
+        """Have the markets listed again for a lease that misses one, if that may be. Whether it
+        has other tables now; the lease goes on with an instance made from them."""
+        made, held = self._made, lease._held()
+        if made is not None and self._source is not None and made.shared.markets is held.markets:
+            await self._source.look_again(made.tables)
+        made = await self._ready()
+        if made.shared.markets is held.markets:
+            return False
+        other = await (self.public() if account is None else self.private(account))
+        lease._instance, other._instance = other._instance, lease._instance
+        lease.given = other.given
+        self.take_back(other)
+        return True
 
     def snapshot(self) -> dict[str, Any]:
         """The profile's state as JSON values; ages in seconds."""
-        tables, session = self._tables.value, self._session
+        source, session = self._source, self._session
         return {
             "exchange": self.profile.exchange,
-            "markets": tables.markets if tables else None,
-            "marketsAgeSeconds": round(time.monotonic() - tables.loaded_at, 1) if tables else None,
-            "loading": self._tables.loading,
+            **(source.snapshot() if source else COLD),
             "leases": self._leases,
+            "limits": self._around.limits.snapshot(self._place),
             "clock": self._clock.snapshot() if self._clock else None,
             "upstreamRequests": session.requests if session else 0,
             "connectionsOpened": session.connections if session else 0,
@@ -132,15 +173,41 @@ class ExchangeRoom:
             "openConnections": session.open_connections if session else 0,
         }
 
+    @property
+    def idle(self) -> bool:
+        """Whether nobody has a lease or waits for one."""
+        return self._leases == 0 and self._waiting == 0
+
+    def shed(self) -> Coroutine[Any, Any, None]:
+        """Back to cold: no tables, no connections. The coroutine does what takes time."""
+        alive, self._alive = self._alive, Loaded(self._come_alive, name=self.profile.name)
+        source, self._source = self._source, None
+        made, self._made = self._made, None
+        session, self._session = self._session, None
+        clock, self._clock = self._clock, None
+        self._blank = None
+        if made is not None:
+            release(made.shared)
+        return self._take_apart(alive, source, session, clock)
+
     async def close(self) -> None:
-        await self._tables.close()
-        if self._clock is not None:
-            await self._clock.close()
-        tables, self._tables.value = self._tables.value, None
-        if tables is not None:
-            release(tables.shared)
-        if self._session is not None:
-            await self._session.close()
+        self._closed = True
+        await self.shed()
+
+    async def _take_apart(
+        self,
+        alive: Loaded[RoutedSession],
+        source: Source | None,
+        session: RoutedSession | None,
+        clock: Clock | None,
+    ) -> None:
+        await alive.close()
+        if clock is not None:
+            await clock.close()
+        if source is not None:
+            await self._around.library.leave(source, self)
+        if session is not None:
+            await session.close()
 
     def _lease(self, instance: Any, *, private: bool) -> Lease:
         lease = Lease(
@@ -148,6 +215,16 @@ class ExchangeRoom:
         )
         self._leases += 1
         return lease
+
+    def _paced(self, key_id: str | None, lane: NonceLane | None) -> Pacing:
+        return Pacing(
+            self._around.limits,
+            self._place,
+            exchange=self.profile.name,
+            key_id=key_id,
+            lane=lane,
+            waits=self.profile.rate_limit == "on",
+        )
 
     def _require_credentials(self, account: AccountLike) -> None:
         missing = [k for k in self.facts.required_credentials if not account.credentials.get(k)]
@@ -161,43 +238,65 @@ class ExchangeRoom:
                 details={"missing": missing},
             )
 
-    async def _load(self) -> _Tables:
-        """Bring the profile to life. The one place where market tables are loaded."""
-        name, started = self.profile.name, time.monotonic()
-        self._around.progress(f"{name}: loading market tables")
-        if self._blank is None:
-            prototype = await asyncio.to_thread(
-                build_prototype, self.profile, self._around.timeout_ms
-            )
-            self._blank = Mould(prototype)
-        session = self._session
-        if session is None:
-            session = self._session = await self._connect()
-        if self._clock is None and self._adjusts(self._blank.prototype):
-            self._clock = Clock(self._ask_time)
-        if self._clock is not None:
-            self._clock.begin()
-        # A clone does the loading, so that a failed load leaves no trace on the prototype.
-        loader = self._blank.clone(session=session)
-        lease = Lease(loader, exchange=name, private=False, redact=self._around.redact)
+    async def fetch(self) -> Tables:
+        """Have the tables loaded from the exchange; for the keeper of tables."""
+        return await self._around.fetching.fetch(
+            self.profile, self._fingerprint, pacing=self._pacing, connect=self._alive.get
+        )
+
+    def changed(self) -> None:
+        """There are new tables. Leases keep what they have; the next one is made from these."""
+        self._made = None
+
+    async def _ready(self) -> _Tables:
+        """What instances are made from. Without waiting, once the profile is alive."""
+        self._around.residents.used(self)
+        if self._made is not None and self._source is not None:
+            self._source.touch()
+            return self._made
+        self._waiting += 1
         try:
-            await lease.call("load_markets")
-            if not loader.markets:
-                # Accepted, an empty table would make CCXT load it again inside every call.
-                raise Failure(Code.BAD_RESPONSE, f"{name}: no markets listed", exchange=name)
-        except Failure as failure:
-            self._around.progress(f"market tables not loaded: {failure.message}")
-            raise
-        if self._clock is not None:
-            await self._clock.settled()
-        mould = Mould(loader)
+            if self._closed:
+                raise shutting_down(self.profile.name)
+            if self._source is None:
+                self._source = self._around.library.join(
+                    self._fingerprint, self.profile.exchange, self
+                )
+            source = self._source
+            # The tables are read or loaded while the class is imported.
+            source.begin()
+            session = await self._alive.get()
+            tables = await source.get()
+            if self._clock is not None:
+                await self._clock.settled()
+            if self._closed or self._blank is None:
+                raise shutting_down(self.profile.name)
+            # Others may have waited too, and new tables may have come meanwhile.
+            if self._made is None:
+                self._made = self._make(self._blank, session, source.tables or tables)
+            return self._made
+        finally:
+            self._waiting -= 1
+
+    def _make(self, blank: Mould, session: RoutedSession, tables: Tables) -> _Tables:
+        prototype = blank.clone()
+        tables.onto(prototype)
+        mould = Mould(prototype)
         shared = mould.clone(session=session)
         # Last writer wins on a shared instance, and it would keep the last body alive.
         shared.enableLastHttpResponse = False
-        made = _Tables(mould, shared, session, len(loader.markets), time.monotonic())
-        took = made.loaded_at - started
-        self._around.progress(f"{name}: {made.markets} markets in {took:.1f} s")
-        return made
+        shared.pacing = self._pacing
+        return _Tables(mould, shared, session, tables)
+
+    async def _come_alive(self) -> RoutedSession:
+        """The exchange's class, a keyless instance without tables, and a way out."""
+        prototype = await asyncio.to_thread(build_prototype, self.profile, self._around.timeout_ms)
+        self._blank = Mould(prototype)
+        session = self._session = await self._connect()
+        if self._adjusts(prototype):
+            self._clock = Clock(self._ask_time)
+            self._clock.begin()
+        return session
 
     def _adjusts(self, prototype: Any) -> bool:
         # Who configures a difference has measured it.
@@ -210,6 +309,7 @@ class ExchangeRoom:
         if self._blank is None or self._session is None:
             raise Failure(Code.INTERNAL, f"{self.profile.name}: not connected")
         asking = self._blank.clone(session=self._session)
+        asking.pacing = self._pacing
         lease = Lease(asking, exchange=self.profile.name, private=False, redact=self._around.redact)
         return await lease.call("fetch_time")
 
@@ -229,6 +329,9 @@ class ExchangeRoom:
             ) from None
 
 
+COLD: Mapping[str, Any] = {"markets": None, "marketsAgeSeconds": None, "loading": False}
+
+
 class Leasing:
     """``async with`` around one lease. Whatever ends the block gives the instance back."""
 
@@ -246,7 +349,11 @@ class Leasing:
             self._lease = await self._room.public()
         else:
             self._lease = await self._room.private(self._account)
+        self._lease._renew = self._renew
         return self._lease
+
+    async def _renew(self, lease: Lease) -> bool:
+        return await self._room.renew(lease, self._account)
 
     async def __aexit__(
         self,

@@ -7,8 +7,9 @@ apart (an exchange room does that itself), and whoever is in use.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from contextvars import Context
-from typing import Protocol
+from typing import Any, Protocol
 
 __all__ = ["Resident", "Residents"]
 
@@ -19,9 +20,12 @@ class Resident(Protocol):
     @property
     def idle(self) -> bool:
         """Whether nobody uses it or waits for it."""
+        ...
 
-    async def shed(self) -> None:
-        """Let go of everything that takes memory or a connection. Coming back must be possible."""
+    def shed(self) -> Coroutine[Any, Any, None]:
+        """Let go of everything that takes memory or a connection: of what is reachable at once, so
+        that a new use cannot meet it, of the rest in the coroutine. Coming back is possible."""
+        ...
 
 
 class Residents:
@@ -52,7 +56,6 @@ class Residents:
             if resident is sparing or not resident.idle:
                 continue
             del self._order[resident]
-            # Up to its first wait `shed` runs right here and cannot be overtaken by a new use.
             task = asyncio.get_running_loop().create_task(resident.shed(), context=Context())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)

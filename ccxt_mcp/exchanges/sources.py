@@ -176,6 +176,12 @@ class Source:
             "loading": self.loading,
         }
 
+    def touch(self) -> None:
+        """The tables are used; refresh them if it is time."""
+        self._used = True
+        if self._due and self.tables is not None:
+            self._refresh()
+
     def begin(self) -> None:
         """Start what ``get`` would wait for, unless that is refused."""
         if self.tables is None and self._flight is None and self._wait() <= 0:
@@ -186,10 +192,8 @@ class Source:
 
         Raises the load's ``Failure``, also of one just before, if too many have begun lately.
         """
-        self._used = True
+        self.touch()
         if self.tables is not None:
-            if self._due:
-                self._refresh()
             return self.tables
         if self._flight is None:
             wait = self._wait()
@@ -205,15 +209,15 @@ class Source:
 
     async def lookagain(self, seen: Tables) -> bool:
         """Whether there are other tables than ``seen``; has them loaded again if that may be."""
-        if self.tables is seen and self._flight is None:
+        if self.tables is not seen:
+            return self.tables is not None
+        if self._flight is None:
             now = asyncio.get_running_loop().time()
             latest = self._starts[-1] if self._starts else None
             if latest is not None and now - latest < self._policy.look_again_after:
                 return False
             self._start()
-        if self.tables is seen:
-            await self._landed()
-        return self.tables is not None and self.tables is not seen
+        return await self._landed() is None
 
     async def close(self) -> None:
         """Stop a load under way; its waiters get a ``Failure``."""

@@ -226,6 +226,10 @@ class Ledger:
         if foreign > _EPS and self._pasts:
             self._remember(foreign, now)
 
+    def exhaust(self) -> None:
+        """The bucket is full, whatever we counted."""
+        self.used = max(self.used, self.rules.burst)
+
     def delay(self, ahead: float, cost: float, now: float) -> float:
         """Seconds until ``cost`` will fit when ``ahead`` units go first, as far as one can tell."""
         rules = self.rules

@@ -54,6 +54,7 @@ class Limiter:
         self._ledger = Ledger(rules, self._loop.time())
         self._queue: FairQueue[_Waiter] = FairQueue()
         self._blocked = 0.0
+        self._strikes = 0
         self._timer: asyncio.TimerHandle | None = None
         self._granted = 0
         self._refused = 0
@@ -162,6 +163,23 @@ class Limiter:
             self._refuse(waiter, when - self._loop.time())
         if self._queue:
             self._pump()
+
+    def back_off(self, first: float, longest: float) -> float:
+        """Block after a refusal that did not say for how long: ``first`` seconds, then twice that.
+
+        Assumes that the bucket is used up, and returns the seconds. ``forgive`` starts over.
+        """
+        wait = min(first * 2.0**self._strikes, longest)
+        self._strikes = min(self._strikes + 1, 16)
+        now = self._loop.time()
+        self._ledger.advance(now)
+        self._ledger.exhaust()
+        self.block_until(now + wait)
+        return wait
+
+    def forgive(self) -> None:
+        """The venue answers again."""
+        self._strikes = 0
 
     def observe_used(self, used: float) -> None:
         """What the venue says is used of the longest window. Only ever lowers what is left."""

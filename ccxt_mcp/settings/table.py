@@ -301,6 +301,20 @@ class Settings(BaseModel):
         description="Directory for market tables kept for warm starts. Holds no secrets.",
         json_schema_extra={"default_words": "`$XDG_CACHE_HOME/ccxt-mcp` or `~/.cache/ccxt-mcp`"},
     )
+    market_max_age: Annotated[float, Number] = _seconds(
+        21_600.0,
+        "Exchanges in use have their markets listed again in the background before the listing is"
+        " so old.",
+        le=604_800,
+    )
+    max_exchanges_loaded: Annotated[int, Number] = _count(
+        16,
+        "Exchanges whose markets are kept in memory; beyond it, those least recently used are"
+        " dropped unless a call is using them.",
+        1,
+        1_000,
+        "exchanges",
+    )
     exchange_keys_from_env: bool = Field(
         default=True,
         description="Make accounts of variables such as `BINANCE_API_KEY` and `BINANCE_SECRET`.",

@@ -86,7 +86,7 @@ class _OpenOrders(Arguments):
 
 async def _get_open_orders(call: Call, args: _OpenOrders) -> Answer:
     async with call.private(args.exchange, args.account, "fetch_open_orders") as lease:
-        symbol = None if args.symbol is None else find_symbol(lease, args.symbol)
+        symbol = None if args.symbol is None else await find_symbol(lease, args.symbol)
         raw = await _naming_the_symbol(
             call, lease, "fetch_open_orders", symbol, None, args.limit, lists="open orders"
         )
@@ -125,7 +125,7 @@ _MIXED_IN = 50
 
 async def _get_order_history(call: Call, args: _History) -> Answer:
     async with call.private(args.exchange, args.account, "fetch_closed_orders") as lease:
-        symbol = None if args.symbol is None else find_symbol(lease, args.symbol)
+        symbol = None if args.symbol is None else await find_symbol(lease, args.symbol)
         has = call.gateway.facts(lease.exchange).has
         native = (method for method, name in _PAST.items() if has.get(name) is True)
         method = next(native, "fetch_closed_orders")

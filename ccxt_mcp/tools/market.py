@@ -21,21 +21,24 @@ from ccxt_mcp.tools.tool import ANSWERED_BY, Tool, result_schema
 __all__ = ["MARKET_TOOLS", "find_symbol"]
 
 
-def find_symbol(lease: Lease, symbol: str) -> str:
-    """The exchange's spelling of a symbol, whatever its case.
+async def find_symbol(lease: Lease, symbol: str) -> str:
+    """The exchange's spelling of a symbol, whatever its case; asks the exchange about a new one.
 
     Raises:
         Failure: ``unknown_symbol`` with the nearest names.
     """
     asked = symbol.strip()
-    try:
-        return str(lease.market(asked)["symbol"])
-    except Failure:
-        # What is refused is what the caller wrote, not what it would be in capitals.
-        found = lease.markets().get(asked.upper())
-        if found is None:
-            raise
-        return str(found["symbol"])
+    found = _listed(lease, asked)
+    if found is None and await lease.look_again(asked):
+        found = _listed(lease, asked)
+    # What is refused is what the caller wrote, not what it would be in capitals.
+    return found or str(lease.market(asked)["symbol"])
+
+
+def _listed(lease: Lease, asked: str) -> str | None:
+    markets = lease.markets()
+    found = markets.get(asked) or markets.get(asked.upper())
+    return None if found is None else str(found["symbol"])
 
 
 class _OneSymbol(Arguments):
@@ -45,7 +48,7 @@ class _OneSymbol(Arguments):
 
 async def _get_ticker(call: Call, args: _OneSymbol) -> Answer:
     async with call.public(args.exchange, "fetch_ticker") as lease:
-        symbol = find_symbol(lease, args.symbol)
+        symbol = await find_symbol(lease, args.symbol)
         raw = await call.fetch(lease, "fetch_ticker", symbol)
         return Answer({"exchange": lease.exchange, "ticker": projection.ticker(raw, symbol)})
 
@@ -58,7 +61,7 @@ class _Book(Arguments):
 
 async def _get_orderbook(call: Call, args: _Book) -> Answer:
     async with call.public(args.exchange, "fetch_order_book") as lease:
-        symbol = find_symbol(lease, args.symbol)
+        symbol = await find_symbol(lease, args.symbol)
         raw = await call.fetch(lease, "fetch_order_book", symbol, args.limit)
         data: dict[str, Any] = {
             "exchange": lease.exchange,
@@ -90,7 +93,7 @@ class _Candles(Arguments):
 
 async def _get_ohlcv(call: Call, args: _Candles) -> Answer:
     async with call.public(args.exchange, "fetch_ohlcv") as lease:
-        symbol = find_symbol(lease, args.symbol)
+        symbol = await find_symbol(lease, args.symbol)
         known = tuple(lease.timeframes)
         if known and args.timeframe not in known:
             raise Failure(

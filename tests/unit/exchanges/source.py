@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 import ccxt.async_support
+
 from ccxt_mcp.exchanges.catalog import catalog
 
 FOLDER = Path(ccxt.async_support.__file__).parent
@@ -81,5 +82,6 @@ def written(node: ast.AST, of: str) -> Iterator[str]:
                 and isinstance(target.value, ast.Attribute)
                 and target.value.attr == of
                 and isinstance(target.slice, ast.Constant)
+                and isinstance(target.slice.value, str)
             ):
                 yield target.slice.value

@@ -10,9 +10,7 @@ from ccxt_mcp.exchanges.catalog import catalog
 from ccxt_mcp.exchanges.nonce_rules import OPTIONAL, ORDERED, PLAIN, STRIDE, UNIQUE
 from tests.unit.exchanges.source import callers, inherited, methods, texts
 
-COUNTING = {
-    exchange for exchange in catalog().exchanges if callers(exchange, "incrementing_nonce")
-}
+COUNTING = {exchange for exchange in catalog().exchanges if callers(exchange, "incrementing_nonce")}
 ADDED = {"btcbox", "coincheck", "zaif"}
 """Not counting in CCXT, which signs with the bare clock there; the exchanges demand it all the same
 (`ORDERED` has the evidence)."""
@@ -21,7 +19,7 @@ ANY_ORDER = {"p2b"}
 
 
 def test_every_class_that_counts_its_nonces_has_a_rule() -> None:
-    assert COUNTING == (set(ORDERED) - ADDED) | set(UNIQUE)
+    assert (set(ORDERED) - ADDED) | set(UNIQUE) == COUNTING
     assert not set(ORDERED) & set(UNIQUE)
     assert set(OPTIONAL) | PLAIN <= set(ORDERED)
     assert set(STRIDE) <= set(UNIQUE)
