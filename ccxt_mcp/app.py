@@ -21,7 +21,8 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ccxt_mcp import __version__
@@ -205,6 +206,13 @@ class _Straight:
             await self._endpoint(scope, receive, send)
         else:
             await self._app(scope, receive, send)
+
+
+async def _front_page(_: Request) -> Response:
+    return PlainTextResponse(
+        f"ccxt-mcp {__version__}: an MCP server over crypto exchanges, for programs.\n"
+        f"MCP clients connect to {MCP_PATH} (streamable HTTP); the sessions are at /health.\n"
+    )
 
 
 async def _no_such_path(request: Request, _: Exception) -> Response:

@@ -13,7 +13,7 @@ import signal
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ccxt_mcp import __version__
 from ccxt_mcp.errors import ConfigurationError
@@ -77,7 +77,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.set_defaults(command=_demo)
 
-    simulate = commands.add_parser("simulate", help="run the simulated exchange alone")
+    simulate = commands.add_parser(
+        "simulate", help="run the simulated exchange alone; prints a configuration for `serve`"
+    )
     simulate.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
     simulate.add_argument("--port", type=_port, default=8900, help="port to listen on (8900)")
     simulate.add_argument("--seed", type=int, default=7, help="seed of prices and accounts (7)")
@@ -169,7 +171,7 @@ async def _simulate(arguments: argparse.Namespace) -> None:
             latency_ms=arguments.latency,
             jitter_ms=arguments.jitter,
             rate_limit=None if arguments.no_rate_limit else arguments.rate_limit,
-            ready=lambda exchange: _say(f"simulated exchange at {exchange.base_url}"),
+            ready=lambda exchange: _announce(exchange.base_url, arguments.seed),
         )
     except asyncio.CancelledError:
         return
@@ -179,6 +181,24 @@ async def _simulate(arguments: argparse.Namespace) -> None:
             f"cannot listen on {arguments.host}:{arguments.port}: {reason};"
             " choose another `--port` or `--host`, or stop what listens there"
         ) from None
+
+
+def _announce(url: str, seed: int) -> None:
+    """What `ccxt-mcp serve` needs to use the venue goes to stdout, what people read to stderr."""
+    from ccxt_mcp.simulation import demo_accounts
+
+    dialects: tuple[Literal["binance", "kraken"], ...] = ("binance", "kraken")
+    print('default_exchange = "paper"')
+    for dialect in dialects:
+        profile, prefix = ("paper", "") if dialect == "binance" else (f"paper-{dialect}", "kraken-")
+        accounts = demo_accounts(seed, dialect=dialect)
+        print(f'\n[exchanges.{profile}]\nexchange = "{dialect}"\nbase_url = "{url}"')
+        print(f'default_account = "{prefix}{accounts[0].name}"')
+        for account in accounts:
+            print(f'\n[accounts.{prefix}{account.name}]\nexchange = "{profile}"')
+            print(f'api_key = "{account.api_key}"\nsecret = "{account.secret}"')
+    sys.stdout.flush()
+    _say(f"simulated exchange at {url}; its accounts and profiles are the TOML on standard output")
 
 
 def _say(text: str) -> None:

@@ -10,6 +10,7 @@ becomes a wire format in one place. Every code is documented in ``docs/ERRORS.md
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -211,4 +212,22 @@ class Failure(Exception):
 
 
 class ConfigurationError(Exception):
-    """The server cannot start with this configuration; the text names the key and the remedy."""
+    """The server cannot start with this configuration; the text names the key and the remedy.
+
+    ``problems`` are its parts where there are several, so that a caller can put the findings of
+    several places into one message.
+    """
+
+    def __init__(self, message: str, problems: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.problems = tuple(problems) or (message,)
+
+    @classmethod
+    def listing(cls, problems: Sequence[str]) -> ConfigurationError:
+        """One error that lists all problems."""
+        if len(problems) == 1:
+            return cls(f"The configuration is not valid: {problems[0]}", problems)
+        lines = "".join(f"\n  - {problem}" for problem in problems)
+        return cls(
+            f"The configuration is not valid, {len(problems)} things are wrong:{lines}", problems
+        )

@@ -69,9 +69,19 @@ def assemble(
         market_max_age=settings.market_max_age,
         max_exchanges_loaded=settings.max_exchanges_loaded,
     )
-    _check_exchanges(settings, gateway.exchange_ids())
-    accounts = load_accounts(settings, environ, gateway.exchange_ids())
-    tokens = Tokens.from_settings(settings, environ)
+    known = gateway.exchange_ids()
+    problems = _unknown_exchanges(settings, known)
+    accounts, tokens = Accounts(), Tokens()
+    try:
+        accounts = load_accounts(settings, environ, known)
+    except ConfigurationError as error:
+        problems += error.problems
+    try:
+        tokens = Tokens.from_settings(settings, environ)
+    except ConfigurationError as error:
+        problems += error.problems
+    if problems:
+        raise ConfigurationError.listing(problems)
     redactor.add(*settings.secrets(), *accounts.secrets(), *tokens.secrets())
     server = build_server(
         Calls(gateway, accounts, settings, redact=redactor.text), version=__version__
@@ -89,12 +99,8 @@ def assemble(
     return Product(settings, accounts, tokens, gateway, redactor, server)
 
 
-def _check_exchanges(settings: Settings, known: Sequence[str]) -> None:
-    """Refuse names that CCXT does not have now, rather than at the first call.
-
-    Raises:
-        ConfigurationError: names every setting that points nowhere.
-    """
+def _unknown_exchanges(settings: Settings, known: Sequence[str]) -> list[str]:
+    """Names that CCXT does not have: to be refused now, rather than at the first call."""
     problems = [
         f"exchanges.{name}.exchange: CCXT has no exchange {_shown(profile.exchange, known)}"
         for name, profile in settings.exchanges.items()
@@ -103,11 +109,12 @@ def _check_exchanges(settings: Settings, known: Sequence[str]) -> None:
     default = settings.default_exchange
     names = [*settings.exchanges, *known]
     if default is not None and default not in names:
+        origin = settings.origin("default_exchange")
         problems.append(
-            f"default_exchange: there is no profile and no exchange {_shown(default, names)}"
+            f"{origin + ': ' if origin else ''}default_exchange: there is no profile and no"
+            f" exchange {_shown(default, names)}"
         )
-    if problems:
-        raise ConfigurationError("The configuration is not valid: " + "; ".join(problems))
+    return problems
 
 
 def _shown(name: str, known: Sequence[str]) -> str:

@@ -24,6 +24,7 @@ from ccxt_mcp.calls.policy import Effect, Operation, Side, operation
 from ccxt_mcp.errors import Code, Failure
 from ccxt_mcp.exchanges.gateway import Gateway
 from ccxt_mcp.exchanges.lease import Lease
+from ccxt_mcp.mechanisms.deadline import DEADLINE
 from ccxt_mcp.settings import Settings
 
 __all__ = ["Call", "Calls"]
@@ -176,7 +177,12 @@ class Calls:
         scope = asyncio.timeout(self._timeout)
         try:
             async with scope:
-                return await work(call)
+                # For whoever has to know on the way whether something still makes sense.
+                token = DEADLINE.set(scope.when())
+                try:
+                    return await work(call)
+                finally:
+                    DEADLINE.reset(token)
         except Failure:
             # CCXT turns the cancellation of its request into an error of its own now and then;
             # the deadline is what ended the call all the same.

@@ -42,7 +42,7 @@ STEP = 0.5
 
 _SAMPLES = 3
 _GOOD_ENOUGH = 200.0
-"""Milliseconds of round trip below which one sample will do."""
+"""Milliseconds of round trip below which one sample will do, if it was not of a whole second."""
 
 
 def adjusts(exchange: str, options: Mapping[str, Any], has: Mapping[str, Any]) -> bool:
@@ -170,6 +170,7 @@ class Clock:
 
     async def _sample(self) -> None:
         best: Reading | None = None
+        sharpest = 0.0
         lead = self._wall() - self._steady()
         for _ in range(_SAMPLES):
             before, started = self._wall(), self._steady()
@@ -182,9 +183,12 @@ class Clock:
             if not isinstance(theirs, int) or theirs <= 0:
                 break
             trip = (self._steady() - started) * 1000
-            if best is None or trip < best.round_trip:
+            # By how much the reading may be wrong: a clock that tells whole seconds is a poor one.
+            blur = trip + _grain(theirs)
+            if best is None or blur < sharpest:
+                sharpest = blur
                 best = Reading(_between(before * 1000, trip, theirs), trip, started)
-            if trip <= _GOOD_ENOUGH:
+            if trip <= _GOOD_ENOUGH and theirs % 1000:
                 break
         if best is not None:
             self._reading, self._lead, self._doubted = best, lead, False
@@ -197,9 +201,14 @@ def _between(before: float, trip: float, theirs: int) -> int:
     If that leaves no difference possible, there is none: our clock is believed until it is
     contradicted, so that a slow answer does not spoil a good clock.
     """
-    low = before - theirs - (1000 if theirs % 1000 == 0 else 1)
+    low = before - theirs - _grain(theirs)
     high = before + trip - theirs
     return 0 if low <= 0 <= high else round((low + high) / 2)
+
+
+def _grain(theirs: int) -> int:
+    """Milliseconds that a clock may have cut off."""
+    return 1 if theirs % 1000 else 1000
 
 
 def _steady() -> float:

@@ -60,7 +60,7 @@ _FORGOTTEN = (
     *("last_request_url", "last_request_headers", "markets_loading", "throttler", "tcp_connector"),
     *("aiohttp_socks_connector", "socks_proxy_sessions", "ssl_context", "asyncio_loop"),
     *("lastHttpResponse", "lastJsonResponse", "lastResponseHeaders", "lastRequestBody"),
-    *("lastRequestUrl", "lastRequestHeaders", "marketsLoading"),
+    *("lastRequestUrl", "lastRequestHeaders", "marketsLoading", "pacing"),
 )
 """What one call leaves behind on an instance, and what the HTTP session replaces."""
 

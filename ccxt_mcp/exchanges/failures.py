@@ -100,12 +100,19 @@ class Wire:
     answered: int = 0
 
 
-def spoken(error: BaseException, headers: Mapping[str, str] | None = None) -> None:
+def spoken(
+    error: BaseException,
+    headers: Mapping[str, str] | None = None,
+    wait: float | None = None,
+) -> None:
     """Mark an exception as made from an answer of the exchange, not from CCXT's own checks.
 
-    ``headers`` are the answer's; only how long to wait is kept of them.
+    ``headers`` are the answer's; only how long to wait is kept of them. ``wait`` is in seconds, for
+    what is known otherwise.
     """
     setattr(error, _SPOKEN, True)
+    if wait is not None:
+        setattr(error, _RETRY_AFTER, wait)
     for key, value in (headers or {}).items():
         # Seconds only: exchanges do not use the date form, and a clock may be off.
         if key.lower() == "retry-after" and value.strip().isdecimal():

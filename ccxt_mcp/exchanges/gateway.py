@@ -19,6 +19,7 @@ from ccxt_mcp.exchanges.catalog import ExchangeFacts, catalog
 from ccxt_mcp.exchanges.fetching import Fetching
 from ccxt_mcp.exchanges.http import trusting
 from ccxt_mcp.exchanges.lease import Lease
+from ccxt_mcp.exchanges.limits import Limits
 from ccxt_mcp.exchanges.nonces import NonceLanes
 from ccxt_mcp.exchanges.pool import AccountLike, ExchangeRoom, Leasing, Surroundings
 from ccxt_mcp.exchanges.residents import Residents
@@ -41,6 +42,7 @@ class Gateway:
         market_max_age: seconds; market tables are loaded again before they are so old.
         max_exchanges_loaded: exchanges in memory at once, besides those in use.
         policy: how fresh tables are kept in all its details, instead of ``market_max_age``.
+        limits: the authority over rate limits; by default one with the published rules.
 
     Bound to the event loop that it is first used in. Mutable: ``_rooms`` (one per profile in
     use), ``_tls`` (one context per certificate file).
@@ -57,6 +59,7 @@ class Gateway:
         market_max_age: float = 21_600.0,
         max_exchanges_loaded: int = 16,
         policy: Policy | None = None,
+        limits: Limits | None = None,
     ) -> None:
         self._profiles = dict(profiles)
         self._rooms: dict[str, ExchangeRoom] = {}
@@ -71,8 +74,9 @@ class Gateway:
             progress=progress,
             tls=self._trusting,
             nonces=self._nonces,
+            limits=limits or Limits(),
             fetching=Fetching(timeout_ms, redact, progress, shelf),
-            library=Library(policy or Policy(max_age=market_max_age), shelf and shelf.frames),
+            library=Library(policy or Policy(max_age=market_max_age), shelf.frames if shelf else None),
             residents=Residents(max_exchanges_loaded),
         )
 

@@ -21,7 +21,8 @@ import orjson
 
 from ccxt_mcp.errors import Code, Failure
 from ccxt_mcp.exchanges import jobs
-from ccxt_mcp.exchanges.jobs import Job, failure_from, failure_words
+from ccxt_mcp.exchanges.jobs import Job, failure_from
+from ccxt_mcp.exchanges.pacing_apart import PacedFromAfar
 from ccxt_mcp.exchanges.snapshots import MAX_FRAME, Ingestion, Unreadable
 from ccxt_mcp.exchanges.tables import Tables
 
@@ -90,7 +91,7 @@ def _environment() -> dict[str, str]:
 
 
 class _Helper:
-    """One running process. Mutable: ``_ready``, and the pacing under way by request number."""
+    """One running process. Mutable: ``_ready`` (it has begun to work)."""
 
     def __init__(
         self,
@@ -101,11 +102,9 @@ class _Helper:
     ) -> None:
         self._job = job
         self._process = process
-        self._pacing = pacing
         self._redact = redact
         self._ready = False
-        self._done: dict[int, asyncio.Event] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._paced = PacedFromAfar(pacing, self._say)
         self._words = asyncio.create_task(self._listen())
 
     async def work(self, line: bytes) -> Tables:
@@ -116,10 +115,13 @@ class _Helper:
                 kind, body = found
                 if kind == jobs.READY:
                     self._ready = True
-                elif kind in (jobs.ASKING, jobs.ANSWERED, jobs.DONE):
-                    self._pace(kind, orjson.loads(body))
+                elif kind in (jobs.ASKING, jobs.ANSWERED, jobs.REFUSED, jobs.DONE):
+                    self._paced.take(kind, orjson.loads(body))
                 elif kind == jobs.FAILED:
-                    raise failure_from(orjson.loads(body), self._redact)
+                    failure = failure_from(orjson.loads(body), self._redact)
+                    if failure.retry_after is None:
+                        failure.retry_after = self._paced.wait
+                    raise failure
                 elif kind == jobs.UNSENDABLE:
                     raise CannotHelp(str(orjson.loads(body)["where"]))
                 else:
@@ -138,8 +140,7 @@ class _Helper:
         with contextlib.suppress(ProcessLookupError):
             if process.returncode is None:
                 process.kill()
-        for task in (*self._tasks, self._words):
-            task.cancel()
+        self._words.cancel()
         ending = asyncio.create_task(self._see_off())
         try:
             await asyncio.shield(ending)
@@ -148,7 +149,8 @@ class _Helper:
             raise
 
     async def _see_off(self) -> None:
-        await asyncio.gather(*self._tasks, self._words, return_exceptions=True)
+        await self._paced.close()
+        await asyncio.gather(self._words, return_exceptions=True)
         # Reads the pipes to their ends: until then the transport would stay open.
         with contextlib.suppress(TimeoutError, OSError):
             async with asyncio.timeout(_END):
@@ -203,32 +205,3 @@ class _Helper:
         # Short lines, and a process that reads or is dead: never worth waiting for.
         if self._process.stdin is not None and not self._process.stdin.is_closing():
             self._process.stdin.write(line)
-
-    def _pace(self, kind: bytes, body: dict[str, Any]) -> None:
-        """The process asks before each request and tells of each answer: one budget for all."""
-        if self._pacing is None:
-            return
-        if kind == jobs.ANSWERED:
-            self._pacing.answered(body["status"], body["headers"])
-        elif kind == jobs.DONE:
-            done = self._done.pop(body["request"], None)
-            if done is not None:
-                done.set()
-        else:
-            self._done[body["request"]] = done = asyncio.Event()
-            task = asyncio.create_task(self._admit(body, done))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-
-    async def _admit(self, body: dict[str, Any], done: asyncio.Event) -> None:
-        number = body["request"]
-        try:
-            async with self._pacing.request(
-                body["api"], body["path"], body["method"], body["cost"]
-            ):
-                self._say(orjson.dumps({"request": number}) + b"\n")
-                await done.wait()
-        except Exception as error:
-            failure = error if isinstance(error, Failure) else self._broken("could not be paced")
-            answer = {"request": number, "failure": failure_words(failure)}
-            self._say(orjson.dumps(answer) + b"\n")

@@ -28,6 +28,7 @@ __all__ = [
     "DONE",
     "FAILED",
     "READY",
+    "REFUSED",
     "UNSENDABLE",
     "Job",
     "failure_from",
@@ -36,8 +37,8 @@ __all__ = [
 ]
 
 READY, FAILED, UNSENDABLE = b"R", b"F", b"U"
-ASKING, ANSWERED, DONE = b"P", b"A", b"D"
-"""Kinds of frames besides those of ``snapshots``; the last three are about pacing."""
+ASKING, ANSWERED, REFUSED, DONE = b"P", b"A", b"X", b"D"
+"""Kinds of frames besides those of ``snapshots``; the last four are about pacing."""
 
 
 @dataclass(frozen=True)

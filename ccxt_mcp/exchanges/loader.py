@@ -20,6 +20,7 @@ import signal
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -27,12 +28,16 @@ import orjson
 
 from ccxt_mcp.errors import Code, ConfigurationError, Failure
 from ccxt_mcp.exchanges import jobs
+from ccxt_mcp.exchanges.failures import TABLE
 from ccxt_mcp.exchanges.http import open_session, trusting
 from ccxt_mcp.exchanges.jobs import Job, failure_from, failure_words, fetch_tables
 from ccxt_mcp.exchanges.loading import install_lazy_ccxt
 from ccxt_mcp.exchanges.snapshots import Unsendable, frame, write
 
 __all__ = ["main"]
+
+_REQUEST: ContextVar[int] = ContextVar("request", default=0)
+"""The request that the task at hand has under way, by its number."""
 
 
 class _Parent:
@@ -72,26 +77,34 @@ class _Parent:
         else:
             waiting.set_exception(failure_from(answer["failure"]))
 
-    # What `Wired.fetch2` asks of a pacing:
+    # What `Wired` asks of a pacing:
 
     @contextlib.asynccontextmanager
     async def request(self, api: Any, path: str, method: str, cost: float) -> AsyncIterator[None]:
         self._asked += 1
         number = self._asked
         waiting = self._waiting[number] = asyncio.get_running_loop().create_future()
-        self.tell(
-            jobs.ASKING,
-            {"request": number, "api": api, "path": path, "method": method, "cost": cost},
-        )
+        asking = {"request": number, "api": api, "path": path, "method": method, "cost": cost}
+        self.tell(jobs.ASKING, asking)
         await waiting
+        token = _REQUEST.set(number)
+        answered = False
         try:
             yield
+            answered = True
         finally:
-            self.tell(jobs.DONE, {"request": number})
+            _REQUEST.reset(token)
+            self.tell(jobs.DONE, {"request": number, "answered": answered})
 
     def answered(self, status: int, headers: Any) -> None:
         kept = {str(key): str(value) for key, value in dict(headers or {}).items()}
-        self.tell(jobs.ANSWERED, {"status": status, "headers": kept})
+        body = {"request": _REQUEST.get(), "status": status, "headers": kept}
+        self.tell(jobs.ANSWERED, body)
+
+    def refused(self, error: BaseException, status: int) -> None:
+        kind = next((c.__name__ for c in type(error).__mro__ if c.__name__ in TABLE), "BaseError")
+        body = {"request": _REQUEST.get(), "status": status, "kind": kind, "words": str(error)}
+        self.tell(jobs.REFUSED, body)
 
     def nonce(self, proposed: int) -> int:
         return proposed

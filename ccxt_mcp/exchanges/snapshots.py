@@ -228,7 +228,7 @@ def _plain(
 _MADE: Mapping[str, Callable[[Any, Any], Any]] = {
     "int": lambda _, text: int(text),
     "float": lambda _, text: float(text),
-    "pairs": lambda made, _: {key: entry for key, entry in made},
+    "pairs": lambda made, _: dict(made),
     "tuple": lambda made, _: tuple(made),
 }
 

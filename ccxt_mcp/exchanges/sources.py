@@ -207,7 +207,7 @@ class Source:
             raise shutting_down(self.exchange)
         return self.tables
 
-    async def lookagain(self, seen: Tables) -> bool:
+    async def look_again(self, seen: Tables) -> bool:
         """Whether there are other tables than ``seen``; has them loaded again if that may be."""
         if self.tables is not seen:
             return self.tables is not None

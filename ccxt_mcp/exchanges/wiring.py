@@ -51,10 +51,14 @@ class Wired:
             params = params.copy()
         if self.clock is not None:
             await self.clock.correct(cast(Any, self).options)
+        if config is None:
+            config = {}
         try:
-            return await cast(Any, super()).fetch2(
-                path, api, method, params, {} if config is None else config
-            )
+            if self.pacing is None:
+                return await cast(Any, super()).fetch2(path, api, method, params, config)
+            cost = cast(Any, self).calculate_rate_limiter_cost(api, method, path, params, config)
+            async with self.pacing.request(api, path, method, cost):
+                return await cast(Any, super()).fetch2(path, api, method, params, config)
         except Exception as error:
             if not refused(error):
                 self.doubtful = True
@@ -89,6 +93,8 @@ class Wired:
         wire = WIRE.get()
         if wire is not None:
             wire.answered += 1
+        if self.pacing is not None:
+            self.pacing.answered(status, headers)
         try:
             check_status(status)
             result = cast(Any, super()).handle_errors(
@@ -99,7 +105,7 @@ class Wired:
             # As an error of CCXT's own, so that CCXT's code treats it as what it is.
             raise _error_class("BadResponse")(str(untrue)) from None
         except Exception as error:
-            spoken(error, headers)
+            spoken(error, headers, self._limit_hit(error, status))
             if self.clock is not None and is_about_time(error):
                 self.clock.complained()
             raise
@@ -111,14 +117,18 @@ class Wired:
         try:
             cast(Any, super()).handle_http_status_code(code, reason, url, method, body)
         except Exception as error:
-            spoken(error)
+            spoken(error, None, self._limit_hit(error, code))
             raise
         if not 200 <= code < 300:
             # CCXT lets a status pass that its table lacks, and reads the body as a success.
             kind = "ExchangeError" if code < 500 else "ExchangeNotAvailable"
             refused = _error_class(kind)(f"{code} {reason} {body}")
-            spoken(refused)
+            spoken(refused, None, self._limit_hit(refused, code))
             raise refused
+
+    def _limit_hit(self, error: BaseException, status: int) -> float | None:
+        """Seconds to wait, if an error means that a rate limit was hit."""
+        return None if self.pacing is None else self.pacing.refused(error, status)
 
     def open(self, lazy: bool = False) -> None:
         """Never make a session: CCXT would make one per instance, with a TLS context of its own.

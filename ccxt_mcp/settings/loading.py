@@ -92,12 +92,7 @@ def load_settings(
 
 def refuse(problems: Sequence[str]) -> NoReturn:
     """Raise one ``ConfigurationError`` that lists all problems."""
-    if len(problems) == 1:
-        raise ConfigurationError(f"The configuration is not valid: {problems[0]}")
-    lines = "".join(f"\n  - {problem}" for problem in problems)
-    raise ConfigurationError(
-        f"The configuration is not valid, {len(problems)} things are wrong:{lines}"
-    )
+    raise ConfigurationError.listing(problems)
 
 
 def check_exposure(settings: Settings) -> None:

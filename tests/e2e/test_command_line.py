@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,44 @@ def test_a_configuration_that_cannot_work_is_refused_in_words(
         assert word in done.stderr
     assert "Traceback" not in done.stderr
     assert "kkkkkkk" not in done.stderr
+
+
+def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
+    """Exchanges, accounts and tokens are looked at by different rooms; their findings are one."""
+    (tmp_path / "ccxt-mcp.toml").write_text(
+        "default_exchange = 'binanc'\n"
+        "[exchanges.x]\nexchange = 'krakn'\n"
+        "[accounts.a]\nexchange = 'binance'\napi_key = 'kkkkkkkkkkkk'\n"
+        "[tokens.t]\ntoken = 'short'\n"
+    )
+    done = run("serve", "--port", "0", cwd=tmp_path)
+    assert done.returncode == 2
+    for words in ("4 things", "'binance'", "'kraken'", "accounts.a", "tokens.t"):
+        assert words in done.stderr
+
+
+def test_simulate_prints_a_configuration_for_serve(tmp_path: Path) -> None:
+    from ccxt_mcp.settings import Settings
+
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ccxt_mcp", "simulate", "--port", "0"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stderr is not None
+        assert "simulated exchange at" in process.stderr.readline()
+        process.terminate()
+        printed, _ = process.communicate(timeout=20)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 0
+    settings = Settings.model_validate(tomllib.loads(printed))
+    assert set(settings.exchanges) == {"paper", "paper-kraken"}
+    assert len(settings.accounts) == 4
 
 
 @pytest.mark.parametrize("command", [["serve"], ["demo"], ["simulate"]])
