@@ -2,7 +2,7 @@
 
 Owns: the deadline of a call (one, around everything after the lane: the tables' load, the clone,
 every request), the choice of exchange and account, and the choice between a shared and a private
-instance. Refuses: retries and limits (``exchanges/``), the wire (``tools/boundary.py``), and any
+instance. Refuses: limits (``exchanges/``), the wire (``tools/boundary.py``), and any
 CCXT method that ``policy.py`` does not list.
 
 When the deadline passes, the work is cancelled, not abandoned: the HTTP request is closed and the
@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 
 from ccxt_mcp.accounts import Account, Accounts
 from ccxt_mcp.calls.policy import Effect, Operation, Side, operation
+from ccxt_mcp.calls.retries import after_a_write, full_jitter, persistently
 from ccxt_mcp.errors import Code, Failure
 from ccxt_mcp.exchanges.gateway import Gateway
 from ccxt_mcp.exchanges.lease import Lease
@@ -115,7 +116,7 @@ class Call:
             yield lease
 
     async def fetch(self, lease: Lease, method: str, *args: Any, **kwargs: Any) -> Any:
-        """Call a unified method that the table allows.
+        """Call a unified method that the table allows; a read again where ``retries`` says so.
 
         Raises:
             Failure: ``not_supported`` before any request when the exchange does not offer it;
@@ -129,7 +130,19 @@ class Call:
                 exchange=lease.exchange,
                 operation=step.name,
             )
-        return await lease.call(method, *args, **kwargs)
+        calls = self._calls
+        try:
+            if step.effect is not Effect.READ:
+                return await lease.call(method, *args, **kwargs)
+            return await persistently(
+                lambda: lease.call(method, *args, **kwargs),
+                wire=lambda: lease.wire,
+                ccxt_timeout=calls.settings.ccxt_timeout,
+                jitter=calls.jitter,
+            )
+        except Failure as failure:
+            told = after_a_write(step.effect, failure, lease.wire)
+        raise told
 
     def _enter(self, method: str, side: Side | None) -> Operation:
         step = operation(method)
@@ -147,6 +160,7 @@ class Calls:
         accounts: the configured accounts.
         settings: ``tool_timeout`` (seconds) and ``default_exchange`` are used.
         redact: removes secrets from the texts of unexpected faults before they are logged.
+        jitter: turns the longest pause before a retry, in seconds, into the one to make.
     """
 
     def __init__(
@@ -156,10 +170,12 @@ class Calls:
         settings: Settings,
         *,
         redact: Callable[[str], str] = str,
+        jitter: Callable[[float], float] = full_jitter,
     ) -> None:
         self.gateway = gateway
         self.accounts = accounts
         self.settings = settings
+        self.jitter = jitter
         self._redact = redact
         self._timeout = settings.tool_timeout
 

@@ -232,9 +232,9 @@ _KRAKEN = Budget(
             side="signed",
             each=1.0,
             costs={
-                **dict.fromkeys(("Ledgers", "QueryLedgers", "TradesHistory", "QueryTrades"), 2.0),
+                **dict.fromkeys(("Ledgers", "QueryLedgers", "TradesHistory"), 2.0),
                 **dict.fromkeys(("AddOrder", "AddOrderBatch", "EditOrder", "AmendOrder"), 0.0),
-                **dict.fromkeys(("CancelOrder", "CancelAll", "CancelOrderBatch"), 0.0),
+                **dict.fromkeys(("CancelOrder", "CancelOrderBatch"), 0.0),
             },
             # 15 is the most; the counter falls in steps "every couple of seconds".
             burst=14,
@@ -243,6 +243,8 @@ _KRAKEN = Budget(
     ),
     without="Higher tiers (20, falling by 0.5 or 1 a second). The matching engine's limits per"
     " pair, in which orders and cancellations count. Public requests keep CCXT's pace.",
+    # Source: Kraken support, "API error messages".
+    bans=(Ban(200, "temporary lockout", 900.0),),
 )
 
 _BYBIT = Budget(

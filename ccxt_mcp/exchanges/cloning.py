@@ -51,7 +51,13 @@ _CONSTANTS = (
 FROZEN = frozenset((*_TABLES, *_CONSTANTS))
 """Attributes that clones share with their prototype. Nothing in CCXT writes them during a call."""
 
-FROZEN_OPTIONS = frozenset(("marketsByAltname", "hip3TokensByName", "cachedCurrenciesById"))
+FROZEN_OPTIONS = frozenset(
+    (
+        *("marketsByAltname", "hip3TokensByName", "cachedCurrenciesById"),
+        # All markets or currencies once more, by another id: copied, 3,600 cost a call 35 ms.
+        *("marketsByNumericId", "currenciesByNumericId"),
+    )
+)
 """Market tables that some exchanges keep in ``options``. ``delistedMarketsById`` is not one of
 them: kraken writes it during calls."""
 

@@ -69,12 +69,34 @@ import CCXT. A class of an exchange's own takes the row of its nearest base."""
 HINTS: dict[str, str] = {
     "InvalidNonce": "Check the clock of the server's machine, and that no other program uses the"
     " same API key; then try again.",
+    "PermissionDenied": "Give the account's API key the permission at the exchange, and allow the"
+    " server's address there.",
+    "AccountNotEnabled": "Open the account or this kind of trading at the exchange itself first.",
     "AccountSuspended": "The exchange has suspended the account; ask its support.",
     "RestrictedLocation": "The exchange does not serve the server's location; see `proxy` and"
     " `base_url` of the exchange's profile.",
+    "ManualInteractionNeeded": "Log in at the exchange itself and do what its words ask for.",
     "BadRequest": "Read the exchange's words in the message, then correct the argument.",
+    "NoChange": "Nothing is to be done: it is already as asked.",
+    "MarginModeAlreadySet": "Nothing is to be done: the margin mode is already as asked.",
+    "MarketClosed": "The market is closed or halted; `get_markets` shows which are active.",
+    "ContractUnavailable": "The contract has expired or is not traded; `get_markets` shows which"
+    " are active.",
+    "AddressPending": "The exchange is still making the address; try again in a minute.",
+    "DuplicateOrderId": "An order with this client order id exists: look for it in"
+    " `get_open_orders` and `get_order_history` before sending another.",
+    "OrderImmediatelyFillable": "A post-only order would have traded at once: move its price away"
+    " from the market.",
+    "OrderNotFillable": "The order could not be filled as its time in force demands; `get_orderbook`"
+    " shows what is offered.",
+    "CancelPending": "The order is being cancelled; `get_open_orders` shows when it is gone.",
+    "OnMaintenance": "The exchange is under maintenance; its status page says until when.",
+    "InvalidProxySettings": "Check `proxy` of the exchange's profile.",
 }
-RETRYABLE: dict[str, bool] = {"InvalidNonce": True}
+"""What to do next, where a code's own hint is too general."""
+
+RETRYABLE: dict[str, bool] = {"InvalidNonce": True, "AddressPending": True}
+"""Where trying again can help although the code says otherwise."""
 
 MAX_WORDS = 300
 """Characters of the exchange's own words that are passed on."""
@@ -94,7 +116,8 @@ _CODE_KEYS = ("code", "retCode", "errorCode", "error_code")
 
 @dataclass(slots=True)
 class Wire:
-    """What went over the wire during one call: requests sent, answers read to their end."""
+    """What went over the wire during one call: requests of which at least the head was sent,
+    answers read to their end."""
 
     sent: int = 0
     answered: int = 0
@@ -144,62 +167,81 @@ def translate(
     if isinstance(error, Failure):
         return error
     name = next((c.__name__ for c in type(error).__mro__ if c.__name__ in TABLE), None)
-    hint: str | None = None
+    hint, retryable = HINTS.get(name or ""), RETRYABLE.get(name or "")
     if name is None:
         code, words = _from_elsewhere(error, wire)
     elif (network := _from_network(error, timeout_ms)) is not None:
-        code, words, hint = network
+        code, words = network.code, network.words
+        hint, retryable = network.hint, network.retryable
     else:
-        code, hint = TABLE[name], HINTS.get(name)
+        code = TABLE[name]
         cleaned = _clean(str(error), ccxt_id, redact)
         if getattr(error, _SPOKEN, False):
             words = f"{exchange} says: {cleaned}" if cleaned else f"{exchange} gave no reason"
-            failure = _failure(code, words, exchange, operation, hint, name)
+            failure = Failure(
+                code,
+                words,
+                hint=hint,
+                retryable=retryable,
+                exchange=exchange,
+                operation=operation,
+            )
             failure.retry_after = getattr(error, _RETRY_AFTER, None)
             return failure
         words = cleaned or "no reason given"
         if "() is not supported" in words:
             # Most base methods raise NotSupported, some BadRequest, with these words.
             code = Code.NOT_SUPPORTED
-    return _failure(code, f"{exchange}: {words}", exchange, operation, hint, name)
-
-
-def _failure(
-    code: Code, message: str, exchange: str, operation: str, hint: str | None, name: str | None
-) -> Failure:
     return Failure(
         code,
-        message,
+        f"{exchange}: {words}",
         hint=hint,
-        retryable=RETRYABLE.get(name or ""),
+        retryable=retryable,
         exchange=exchange,
         operation=operation,
     )
 
 
-def _from_network(error: BaseException, timeout_ms: int) -> tuple[Code, str, str | None] | None:
+@dataclass(frozen=True, slots=True)
+class _Cause:
+    """One kind of error of the HTTP client, by class name, and what a caller is told of it."""
+
+    name: str
+    code: Code
+    words: str
+    hint: str | None = None
+    retryable: bool | None = None
+
+
+_CERTIFICATES = "Check `ca_file` of the exchange's profile, SSL_CERT_FILE, or a proxy in between."
+_CAUSES = (
+    # The first whose class is among the error's own and its bases.
+    _Cause("AnswerTooLarge", Code.BAD_RESPONSE, "the answer is too large to be read",
+           "Ask for less, for example for one symbol or with a smaller `limit`.", False),
+    _Cause("ClientPayloadError", Code.BAD_RESPONSE, "the answer broke off before its end"),
+    _Cause("ClientConnectorCertificateError", Code.EXCHANGE_UNAVAILABLE,
+           "the TLS connection was refused or not trusted", _CERTIFICATES, False),
+    _Cause("ClientSSLError", Code.EXCHANGE_UNAVAILABLE,
+           "the TLS connection was refused or not trusted", _CERTIFICATES),
+    _Cause("ClientProxyConnectionError", Code.EXCHANGE_UNAVAILABLE,
+           "the proxy could not be reached", "Check `proxy` of the exchange's profile."),
+    _Cause("ClientConnectorError", Code.EXCHANGE_UNAVAILABLE, "no connection to the exchange"),
+    _Cause("gaierror", Code.EXCHANGE_UNAVAILABLE, "no connection to the exchange"),
+    _Cause("ClientConnectionError", Code.EXCHANGE_UNAVAILABLE,
+           "the exchange dropped the connection"),
+    _Cause("ClientError", Code.BAD_RESPONSE, "the answer was not valid HTTP"),
+)  # fmt: skip
+
+
+def _from_network(error: BaseException, timeout_ms: int) -> _Cause | None:
     """CCXT's network errors, by what the HTTP client underneath reported."""
     if getattr(error, _SPOKEN, False):
         return None
     cause = error.__cause__
     if isinstance(cause, TimeoutError):
-        return Code.TIMEOUT, f"the exchange did not answer within {timeout_ms}ms", None
+        return _Cause("", Code.TIMEOUT, f"the exchange did not answer within {timeout_ms}ms")
     names = {c.__name__ for c in type(cause).__mro__}
-    if "ClientPayloadError" in names:
-        return Code.BAD_RESPONSE, "the answer broke off before its end", None
-    if {"ClientConnectorCertificateError", "ClientSSLError"} & names:
-        hint = "Check `ca_file` of the exchange's profile, SSL_CERT_FILE, or a proxy in between."
-        return Code.EXCHANGE_UNAVAILABLE, "the TLS connection was refused or not trusted", hint
-    if "ClientProxyConnectionError" in names:
-        hint = "Check `proxy` of the exchange's profile."
-        return Code.EXCHANGE_UNAVAILABLE, "the proxy could not be reached", hint
-    if {"ClientConnectorError", "gaierror"} & names:
-        return Code.EXCHANGE_UNAVAILABLE, "no connection to the exchange", None
-    if "ClientConnectionError" in names:
-        return Code.EXCHANGE_UNAVAILABLE, "the exchange dropped the connection", None
-    if "ClientError" in names:
-        return Code.BAD_RESPONSE, "the answer was not valid HTTP", None
-    return None
+    return next((each for each in _CAUSES if each.name in names), None)
 
 
 def _from_elsewhere(error: BaseException, wire: Wire) -> tuple[Code, str]:

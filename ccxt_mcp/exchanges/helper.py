@@ -59,7 +59,7 @@ async def load_apart(
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             env=_environment(),
-            limit=1 << 20,
+            limit=1 << 18,
         )
     except (OSError, NotImplementedError, TypeError, ValueError) as error:
         raise CannotHelp(f"no process can be started ({type(error).__name__})") from None

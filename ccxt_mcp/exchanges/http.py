@@ -34,10 +34,14 @@ import yarl
 from ccxt_mcp.errors import ConfigurationError
 from ccxt_mcp.exchanges.failures import Wire
 
-__all__ = ["WIRE", "RoutedSession", "open_session", "trust_store", "trusting"]
+__all__ = ["MAX_ANSWER", "WIRE", "AnswerTooLarge", "RoutedSession", "open_session", "trust_store", "trusting"]
 
 WIRE: ContextVar[Wire | None] = ContextVar("ccxt_mcp_wire", default=None)
 """What the call in progress has sent and read; ``None`` outside a lease."""
+
+MAX_ANSWER = 64 * 1024 * 1024
+"""Bytes of one answer's body, decompressed. The largest known is a fifth of it (12 MB: all markets
+of Binance); without a bound one answer could take all of the server's memory."""
 
 _NO_HEADERS: Mapping[str, str] = {}
 
@@ -63,6 +67,35 @@ async def trusting(ca_file: str) -> ssl.SSLContext:
         ) from None
 
 
+class AnswerTooLarge(aiohttp.ClientPayloadError):
+    """An answer's body exceeds ``MAX_ANSWER``."""
+
+
+class _BoundedResponse(aiohttp.ClientResponse):
+    """A response that is read up to ``MAX_ANSWER`` only, whatever it says of its length."""
+
+    async def read(self) -> bytes:
+        if self._body is None:
+            pieces: list[bytes] = []
+            size = self.content_length or 0
+            try:
+                if size <= MAX_ANSWER:
+                    size = 0
+                    async for piece in self.content.iter_any():
+                        pieces.append(piece)
+                        size += len(piece)
+                        if size > MAX_ANSWER:
+                            break
+                if size > MAX_ANSWER:
+                    raise AnswerTooLarge(f"more than {MAX_ANSWER} bytes")
+            except BaseException:
+                # Not to be kept alive: the rest is still to come.
+                self.close()
+                raise
+            self._body = b"".join(pieces)
+        return await super().read()
+
+
 class RoutedSession:
     """What CCXT gets for a session: ``get``, ``post``, … of one exchange profile.
 
@@ -82,11 +115,13 @@ class RoutedSession:
         self.handshakes = 0
         trace = aiohttp.TraceConfig()
         trace.on_connection_create_end.append(self._connected)
+        trace.on_request_headers_sent.append(self._leaving)
         self._session = aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
             trace_configs=[trace],
+            response_class=_BoundedResponse,
         )
         # No public switch; a test drops a kept-alive connection and counts what the venue sees.
         self._session._retry_connection = False
@@ -128,9 +163,6 @@ class RoutedSession:
         self, method: str, url: yarl.URL, *, data: Any, headers: Any, timeout: Any, proxy: Any
     ) -> Any:
         self.requests += 1
-        wire = WIRE.get()
-        if wire is not None:
-            wire.sent += 1
         if self._root is not None:
             # Already percent-encoded and signed in this form: it must not be encoded again.
             url = yarl.URL(f"{self._root}{url.raw_path_qs}", encoded=True)
@@ -147,6 +179,12 @@ class RoutedSession:
     async def _connected(self, *_: Any) -> None:
         self.connections += 1
         self.handshakes += self._secure
+
+    async def _leaving(self, *_: Any) -> None:
+        # Not before: what could not even be connected to has certainly not been carried out.
+        wire = WIRE.get()
+        if wire is not None:
+            wire.sent += 1
 
     async def close(self) -> None:
         """Close every connection. Requests under way fail."""

@@ -1,8 +1,8 @@
 """The job of loading one exchange's market tables, in whichever process it is done.
 
-Owns: what a helper process is told and the words that it answers with, and the load itself. Refuses:
-processes (``helper`` on this side, ``loader`` on the other), and keys: a job holds a profile and
-nothing of an account.
+Owns: what a helper process is told and the words that it answers with, and the load itself.
+Refuses: processes (``helper`` on this side, ``loader`` on the other), and keys: a job holds a
+profile and nothing of an account.
 """
 
 from __future__ import annotations
@@ -88,7 +88,8 @@ async def fetch_tables(
             Code.BAD_RESPONSE, f"{profile.name}: no markets listed", exchange=profile.name
         )
     attributes, options, gone = differences(before, instance)
-    return Tables(attributes, options, gone, started, origin, session.requests - sent)
+    requests = session.requests - sent
+    return Tables(attributes, options, gone, started, origin, len(instance.markets), requests)
 
 
 def failure_words(failure: Failure) -> dict[str, Any]:

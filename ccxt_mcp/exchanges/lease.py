@@ -18,7 +18,8 @@ from ccxt_mcp.exchanges.account_facts import Fact
 from ccxt_mcp.exchanges.catalog import catalog
 from ccxt_mcp.exchanges.failures import Wire, forget, translate
 from ccxt_mcp.exchanges.http import WIRE
-from ccxt_mcp.exchanges.truth import Untrue, check_result
+from ccxt_mcp.exchanges.results import check_result
+from ccxt_mcp.exchanges.truth import Untrue
 
 __all__ = ["Lease"]
 
@@ -117,7 +118,7 @@ class Lease:
             fresh = copy.deepcopy(dict(params)) if params else {}
             self.with_params |= bool(params)
             result = await getattr(instance, method)(*args, params=fresh, **kwargs)
-            check_result(result)
+            check_result(method, result)
             self.succeeded = True
             return result
         except asyncio.CancelledError as error:

@@ -8,9 +8,8 @@ from answers (``pacing``).
 
 from __future__ import annotations
 
-import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -27,6 +26,9 @@ from ccxt_mcp.mechanisms.rate_limit import Limiter
 
 __all__ = ["Limits", "Place"]
 
+_Key = tuple[Hashable, str, str, str, str | None]
+"""Place, pool, what it counts by, path (if that has a limit of its own), key (if that has one)."""
+
 
 class _Profile(Protocol):
     @property
@@ -42,15 +44,17 @@ class _Profile(Protocol):
 class Place:
     """One exchange as reached by one way; equal for profiles that share it.
 
-    Mutable: ``_chosen``, a memo of ``pools``; bounded by CCXT's endpoints.
+    Mutable: ``_chosen``, a memo of ``pools``, bounded by CCXT's endpoints; ``banned_until``
+    (event-loop time, never lowered), which ``Limits.ban`` sets.
     """
 
-    __slots__ = ("_chosen", "_default", "budget", "exchange", "key")
+    __slots__ = ("_chosen", "_default", "banned_until", "budget", "exchange", "key")
 
     def __init__(self, profile: _Profile, budget: Budget, rate_limit: float) -> None:
         self.exchange = VENUES.get(profile.exchange, profile.exchange)
         self.budget = budget
         self.key = (self.exchange, profile.sandbox, _origin(profile.base_url), profile.proxy or "")
+        self.banned_until = 0.0
         default = default_pool(rate_limit)
         self._default = () if default is None else (default,)
         self._chosen: dict[tuple[str, str, str, bool], tuple[Pool, ...]] = {}
@@ -99,7 +103,7 @@ class Limits:
         self._budgets = budgets
         self._most = most
         self._places: dict[Hashable, Place] = {}
-        self._limiters: OrderedDict[Hashable, Limiter] = OrderedDict()
+        self._limiters: OrderedDict[_Key, Limiter] = OrderedDict()
 
     def __repr__(self) -> str:
         waiting = sum(each.waiting for each in self._limiters.values())
@@ -120,33 +124,23 @@ class Limits:
             self._make_room()
             name = f"{place.exchange} {pool.name}" + (f" {path}" if pool.per_path else "")
             found = self._limiters[key] = Limiter(pool.rules(), name=name)
+            found.block_until(place.banned_until)
         else:
             self._limiters.move_to_end(key)
         return found
 
-    async def reserve(
-        self, place: Place, cost: float, *, api: Any = "public", flow: Hashable = None
-    ) -> None:
-        """Wait until requests of ``cost`` (CCXT's units) in all may go out, and count them.
-
-        For work whose requests are made elsewhere. Raises ``Failure`` like any request, with a
-        minute as its deadline.
-        """
-        deadline = asyncio.get_running_loop().time() + 60.0
-        for pool, limiter in self._of(place, api):
-            charge = await limiter.acquire(pool.cost("", cost), flow, deadline)
-            limiter.settle(charge)
-
-    def charge(self, place: Place, cost: float, *, api: Any = "public") -> None:
-        """Count requests of ``cost`` (CCXT's units) in all that went out already."""
-        for pool, limiter in self._of(place, api):
-            limiter.settle(limiter.force(pool.cost("", cost)))
+    def ban(self, place: Place, until: float) -> None:
+        """The exchange turned this address away: nothing goes there before ``until``."""
+        place.banned_until = max(place.banned_until, until)
+        for key, limiter in self._limiters.items():
+            if key[0] == place.key:
+                limiter.block_until(until)
 
     def snapshot(self, place: Place) -> dict[str, Any]:
         """The limits of a place that are in use, by name, as JSON values. Keys are summed up."""
         out: dict[str, Any] = {}
         for key, limiter in self._limiters.items():
-            if not isinstance(key, tuple) or key[0] != place.key or limiter.idle:
+            if key[0] != place.key or limiter.idle:
                 continue
             now = limiter.snapshot()
             name = limiter.name.removeprefix(f"{place.exchange} ")
@@ -158,10 +152,6 @@ class Limits:
                 for field in ("waiting", "granted", "refused"):
                     row[field] += now[field]
         return out
-
-    def _of(self, place: Place, api: Any) -> Iterator[tuple[Pool, Limiter]]:
-        for pool in place.pools(api, "GET", "", keyed=False):
-            yield pool, self.limiter(place, pool, "", None)
 
     def _make_room(self) -> None:
         if len(self._limiters) < self._most:

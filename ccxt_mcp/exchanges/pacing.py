@@ -10,6 +10,7 @@ One ``Pacing`` per profile, or per account of it; it has no state but what those
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Hashable, Mapping
 from contextvars import ContextVar, Token
 from email.utils import parsedate_to_datetime
@@ -115,10 +116,15 @@ class Pacing:
 
 
 class _Request:
-    """One request's way. ``_held`` are its charges, until it is answered or given up."""
+    """One request's way.
+
+    ``_held`` are its charges; ``_told`` is how long the answer's headers say to wait, ``_wait`` how
+    long is waited because of it.
+    """
 
     __slots__ = (
-        *("_api", "_cost", "_held", "_method", "_path", "_token", "_turn", "_wait", "pacing"),
+        *("_api", "_cost", "_held", "_method", "_path", "_token", "_told", "_turn", "_wait"),
+        "pacing",
     )
 
     def __init__(self, pacing: Pacing, api: Any, path: str, method: str, cost: float) -> None:
@@ -130,16 +136,17 @@ class _Request:
         self._held: list[tuple[Pool, Limiter, Charge]] = []
         self._turn: Any = None
         self._token: Token[_Request | None] | None = None
+        self._told: float | None = None
         self._wait: float | None = None
 
     async def __aenter__(self) -> _Request:
         pacing = self.pacing
         keyed = pacing._key_id is not None
-        if pacing._lane is not None and not is_public(joined(self._api)):
-            turn = pacing._lane.turn()
-            await turn.__aenter__()
-            self._turn = turn
         try:
+            if pacing._lane is not None and not is_public(joined(self._api)):
+                turn = pacing._lane.turn()
+                await turn.__aenter__()
+                self._turn = turn
             for pool in pacing._place.pools(self._api, self._method, self._path, keyed=keyed):
                 await self._charge(pool)
         except BaseException as error:
@@ -166,6 +173,8 @@ class _Request:
         if error is None:
             # Answered, in whichever process. Otherwise the request may still be on its way.
             self._settle()
+            for _, limiter, _ in self._held:
+                limiter.forgive()
         if self._turn is not None:
             await self._turn.__aexit__(kind, error, traceback)
 
@@ -187,19 +196,19 @@ class _Request:
     def answered(self, status: int, headers: Mapping[str, str]) -> None:
         """Heed an answer."""
         self._settle()
-        budget = self.pacing._place.budget
-        wait: float | None = None
+        waits = self.pacing._place.budget.waits
         for name, value in headers.items():
             name = name.lower()
             for pool, limiter, _ in self._held:
                 if name in pool.used and (used := _number(value)) is not None:
                     limiter.observe_used(used)
-            if status in (418, 429):
-                unit = "s" if name == _RETRY_AFTER else budget.waits.get(name)
-                found = None if unit is None else _seconds(value, unit)
-                wait = found if wait is None else max(wait, found or 0.0)
-        if status in (418, 429):
-            self._block([limiter for _, limiter, _ in self._held], wait, banned=status == 418)
+            if name == _RETRY_AFTER or name in waits:
+                told = _seconds(value, waits.get(name, "s"))
+                self._told = max(self._told or 0.0, told or 0.0) or None
+        if status == 418:
+            self._ban(_BAN if self._told is None else self._told)
+        elif status == 429:
+            self._block([limiter for _, limiter, _ in self._held])
 
     def refused(self, error: BaseException, status: int) -> float | None:
         """Heed an error that CCXT made of an answer; seconds to wait, if any."""
@@ -207,32 +216,29 @@ class _Request:
             return self._wait
         for ban in self.pacing._place.budget.bans:
             if ban.status == status and ban.words in str(error).lower():
-                ours = [limiter for pool, limiter, _ in self._held if pool.per == "address"]
-                return self._block(ours, ban.seconds, banned=True)
+                return self._ban(ban.seconds)
         if not _REFUSALS.isdisjoint(each.__name__ for each in type(error).__mro__):
             # Said in a body, of one limit of several: where keys are counted, the key's.
             keys = [limiter for pool, limiter, _ in self._held if pool.per == "key"]
-            return self._block(keys or [limiter for _, limiter, _ in self._held], None)
-        if status < 400:
-            for _, limiter, _ in self._held:
-                limiter.forgive()
+            return self._block(keys or [limiter for _, limiter, _ in self._held])
         return None
 
-    def _block(
-        self, limiters: list[Limiter], wait: float | None, *, banned: bool = False
-    ) -> float | None:
-        if wait is None and banned:
-            wait = _BAN
-        if not self.pacing._waits:
-            self._wait = wait
-            return wait
-        now = asyncio.get_running_loop().time()
-        for limiter in limiters:
-            if wait is None:
-                self._wait = limiter.back_off(_FIRST_BACK_OFF, _LONGEST_BACK_OFF)
-            else:
-                limiter.block_until(now + wait)
-                self._wait = wait
+    def _ban(self, wait: float) -> float:
+        self._wait = wait
+        if self.pacing._waits:
+            now = asyncio.get_running_loop().time()
+            self.pacing._limits.ban(self.pacing._place, now + wait)
+        return wait
+
+    def _block(self, limiters: list[Limiter]) -> float | None:
+        wait = self._wait = self._told
+        if self.pacing._waits:
+            now = asyncio.get_running_loop().time()
+            for limiter in limiters:
+                if wait is None:
+                    self._wait = limiter.back_off(_FIRST_BACK_OFF, _LONGEST_BACK_OFF)
+                else:
+                    limiter.block_until(now + wait)
         return self._wait
 
 
@@ -262,8 +268,6 @@ def _number(text: str) -> float | None:
 
 def _seconds(text: str, unit: str) -> float | None:
     """How long a header tells to wait; ``None`` if it cannot be read."""
-    import time
-
     value = _number(text)
     if value is None:
         try:

@@ -267,8 +267,6 @@ class ExchangeRoom:
             source.begin()
             session = await self._alive.get()
             tables = await source.get()
-            if self._clock is not None:
-                await self._clock.settled()
             if self._closed or self._blank is None:
                 raise shutting_down(self.profile.name)
             # Others may have waited too, and new tables may have come meanwhile.

@@ -67,6 +67,7 @@ def write(tables: Tables, fingerprint: str) -> Iterator[bytes]:
         "format": FORMAT,
         "fingerprint": fingerprint,
         "fetchedAt": tables.fetched_at,
+        "markets": tables.markets,
         "requests": tables.requests,
         "gone": list(tables.gone),
     }
@@ -84,7 +85,7 @@ def write(tables: Tables, fingerprint: str) -> Iterator[bytes]:
             check = zlib.crc32(data, check)
             count += 1
             yield frame(TABLE, body)
-    yield frame(END, {"frames": count, "check": check, "markets": tables.markets})
+    yield frame(END, {"frames": count, "check": check})
 
 
 class _Known:
@@ -317,10 +318,9 @@ class Ingestion:
             tuple(head["gone"]),
             float(head["fetchedAt"]),
             self._origin,
+            int(head["markets"]),
             int(head["requests"]),
         )
-        if self.tables.markets != end["markets"]:
-            raise Unreadable("it is damaged")
 
 
 def _untracker() -> Callable[[Any], None]:

@@ -71,7 +71,8 @@ class Library:
         self.policy = policy
         self._stored = stored
         self._sources: dict[str, Source] = {}
-        self._leaving: set[asyncio.TimerHandle] = set()
+        self._leaving: dict[int, asyncio.TimerHandle] = {}
+        self._replaced = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
     def join(self, fingerprint: str, exchange: str, user: TablesUser) -> Source:
@@ -99,12 +100,15 @@ class Library:
     def replaced(self, tables: Tables) -> None:
         """Let go of tables when no call can be using them any more."""
 
+        # By number: a callback that knew its own timer would keep both, and the tables, alive.
+        number = self._replaced = self._replaced + 1
+
         def due() -> None:
-            self._leaving.discard(timer)
+            del self._leaving[number]
             self.release(tables)
 
-        timer = asyncio.get_running_loop().call_later(self.policy.grace, due, context=Context())
-        self._leaving.add(timer)
+        loop = asyncio.get_running_loop()
+        self._leaving[number] = loop.call_later(self.policy.grace, due, context=Context())
 
     def release(self, tables: Tables) -> None:
         """Let go of tables that nobody uses."""
@@ -117,7 +121,7 @@ class Library:
         for source in sources:
             source.tables = None
             await source.close()
-        for timer in self._leaving:
+        for timer in self._leaving.values():
             timer.cancel()
         self._leaving.clear()
         for task in self._tasks:
@@ -193,8 +197,9 @@ class Source:
         Raises the load's ``Failure``, also of one just before, if too many have begun lately.
         """
         self.touch()
-        if self.tables is not None:
-            return self.tables
+        found = self.tables
+        if found is not None:
+            return found
         if self._flight is None:
             wait = self._wait()
             if wait > 0:
@@ -203,9 +208,10 @@ class Source:
         failure = await self._landed()
         if failure is not None:
             raise again(failure)
-        if self.tables is None:
+        found = self.tables
+        if found is None:
             raise shutting_down(self.exchange)
-        return self.tables
+        return found
 
     async def look_again(self, seen: Tables) -> bool:
         """Whether there are other tables than ``seen``; has them loaded again if that may be."""

@@ -57,11 +57,8 @@ class Tables:
     gone: tuple[str, ...]
     fetched_at: float
     origin: str
+    markets: int
     requests: int = 0
-
-    @property
-    def markets(self) -> int:
-        return len(self.attributes.get("markets") or ())
 
     def onto(self, instance: Any) -> None:
         """Give the tables to an instance that has none, by reference."""

@@ -17,7 +17,14 @@ from ccxt_mcp.exchanges.http import WIRE
 from ccxt_mcp.exchanges.loading import load_class
 from ccxt_mcp.exchanges.nonce_rules import PLAIN
 from ccxt_mcp.exchanges.quickening import quicken
-from ccxt_mcp.exchanges.truth import Untrue, check_answer, check_status
+from ccxt_mcp.exchanges.truth import (
+    EXPECTED,
+    NOTHING_DECLARED,
+    Untrue,
+    answers_of,
+    check_answer,
+    check_status,
+)
 
 __all__ = ["Wired", "wired_class"]
 
@@ -27,6 +34,9 @@ class Wired:
 
     pacing: Any = None
     """How the instance's requests are paced (``pacing.Pacing``); ``None`` for not at all."""
+
+    answers = NOTHING_DECLARED
+    """What is known of the class's answers (``shapes``)."""
 
     clock: Any = None
     """What corrects the instance's timestamps (``clocks.Clock``); ``None`` if nothing has to."""
@@ -53,6 +63,7 @@ class Wired:
             await self.clock.correct(cast(Any, self).options)
         if config is None:
             config = {}
+        expecting = EXPECTED.set(self.answers.expected(path, api, method, params))
         try:
             if self.pacing is None:
                 return await cast(Any, super()).fetch2(path, api, method, params, config)
@@ -63,6 +74,8 @@ class Wired:
             if not refused(error):
                 self.doubtful = True
             raise
+        finally:
+            EXPECTED.reset(expecting)
 
     def incrementing_nonce(self) -> int:
         """A number above all that were used with the key, not only by this instance."""
@@ -100,7 +113,7 @@ class Wired:
             result = cast(Any, super()).handle_errors(
                 status, reason, url, method, headers, body, parsed, request_headers, request_body
             )
-            check_answer(cast(Any, self).id, method, url, status, body, parsed)
+            check_answer(EXPECTED.get(), method, status, body, parsed)
         except Untrue as untrue:
             # As an error of CCXT's own, so that CCXT's code treats it as what it is.
             raise _error_class("BadResponse")(str(untrue)) from None
@@ -154,7 +167,8 @@ def wired_class(exchange: str) -> type[Any]:
             base = load_class(exchange)
             harden(base)
             quicken()
-            _classes[exchange] = type(exchange, (Wired, base), {"__module__": __name__})
+            own = {"__module__": __name__, "answers": answers_of(base)}
+            _classes[exchange] = type(exchange, (Wired, base), own)
         return _classes[exchange]
 
 

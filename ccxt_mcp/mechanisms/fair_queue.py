@@ -8,6 +8,10 @@ time, futures, deadlines.
 Fairness: while two flows both have entries waiting, what they have been served differs by at most
 the cost of one entry of each (Goyal, Vin, Cheng 1997, theorem 1). An entry that is removed unserved
 leaves no trace.
+
+``most`` bounds the price of one entry: what it costs beyond that is not held against its flow.
+Without it, a flow that asked for something dear among many that ask for something cheap waits for
+its next turn until every one of them has had as much, longer than anybody's patience.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Hashable, Iterator
 from heapq import heapify, heappop, heappush
+from math import inf
 from typing import Generic, TypeVar
 
 __all__ = ["FairQueue"]
@@ -35,15 +40,22 @@ class _Flow(Generic[T]):
 class FairQueue(Generic[T]):
     """Entries with a cost, in flows.
 
-    Invariants: ``cost`` is the sum of all entries; a flow with entries has exactly one valid place
+    Attributes:
+        cost: the sum of all entries.
+        active: how many flows have entries.
+        most: the most of an entry's cost that counts in the order; may be changed at any time.
+
+    Invariants: ``cost`` and ``active`` are what they say; a flow with entries has exactly one valid place
     in ``_order``; ``_now`` never falls while anybody waits; flows are forgotten once their tag says
     nothing any more.
     """
 
-    __slots__ = ("_count", "_flows", "_now", "_order", "_places", "cost")
+    __slots__ = ("_count", "_flows", "_now", "_order", "_places", "active", "cost", "most")
 
     def __init__(self) -> None:
         self.cost = 0.0
+        self.active = 0
+        self.most = inf
         self._count = 0
         self._now = 0.0
         self._places = 0
@@ -69,6 +81,7 @@ class FairQueue(Generic[T]):
         self._count += 1
         self.cost += cost
         if len(found.entries) == 1:
+            self.active += 1
             found.tag = max(found.tag, self._now)
             self._place(found)
 
@@ -90,7 +103,9 @@ class FairQueue(Generic[T]):
         cost, _ = flow.entries.popleft()
         if served:
             self._now = tag
-            flow.tag = tag + cost
+            flow.tag = tag + min(cost, self.most)
+        if not flow.entries:
+            self.active -= 1
         self._gone(cost)
         if flow.entries:
             self._place(flow)
@@ -104,16 +119,17 @@ class FairQueue(Generic[T]):
         found.entries.remove(entry)
         if not found.entries:
             found.place = -1
+            self.active -= 1
         self._gone(entry[0])
         return True
 
     def ahead(self, flow: Hashable) -> float:
         """What is served before a new entry of ``flow``, if nobody else comes."""
         found = self._flows.get(flow)
-        mine, before = self._now, 0.0
+        mine, before, most = self._now, 0.0, self.most
         if found is not None:
             before = sum(cost for cost, _ in found.entries)
-            mine = max(found.tag, self._now) + before
+            mine = max(found.tag, self._now) + sum(min(cost, most) for cost, _ in found.entries)
         for each in self._flows.values():
             if each is not found:
                 tag = each.tag
@@ -121,7 +137,7 @@ class FairQueue(Generic[T]):
                     if tag > mine:
                         break
                     before += cost
-                    tag += cost
+                    tag += min(cost, most)
         return before
 
     def _place(self, flow: _Flow[T]) -> None:

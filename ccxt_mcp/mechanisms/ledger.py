@@ -121,6 +121,10 @@ class _Past:
                 return end - now
         return None
 
+    def next_change(self, now: float) -> float:
+        """Seconds until something is forgotten, at least a slot's width."""
+        return max(self.width, self.slots[0][1] - now) if self.slots else self.rule.seconds
+
     def sustainable(self, room: float, now: float) -> float:
         """The largest constant rate that this window can keep up for its own length."""
         # The smoothest way through what has been sent: without it a burst at the window's
@@ -234,7 +238,13 @@ class Ledger:
         """Seconds until ``cost`` will fit when ``ahead`` units go first, as far as one can tell."""
         rules = self.rules
         lacking = self.used + self.flying + ahead + min(cost, rules.burst) - rules.burst
-        longest = lacking / self.rate if lacking > _EPS else 0.0
+        longest = 0.0
+        if lacking > _EPS:
+            longest = lacking / self.rate
+            if self.rate < rules.rate:
+                # Not slower for longer than the windows remember.
+                memory = max(past.rule.seconds for past in self._pasts)
+                longest = min(longest, memory + lacking / rules.rate)
         for past in self._pasts:
             limit = past.rule.limit
             lacking = past.held + self.flying + ahead + min(cost, limit) - limit
@@ -255,6 +265,9 @@ class Ledger:
         if lacking > _EPS:
             # What flies does not drain.
             latest = lacking / self.rate if self.used >= lacking else landing
+            if self.rate < rules.rate:
+                # The bucket goes faster again as windows forget.
+                latest = min(latest, *(past.next_change(now) for past in self._pasts))
         for past in self._pasts:
             limit = past.rule.limit
             lacking = past.held + self.flying + min(cost, limit) - limit

@@ -22,6 +22,8 @@ from ccxt_mcp.mechanisms.ledger import Charge, Ledger, Rules, Window
 
 __all__ = ["Charge", "Limiter", "Rules", "Window"]
 
+_PATIENCE = 5.0
+"""Seconds that a flow is put back at most for what it asked for before."""
 _SOON = 1e-6
 """Seconds that a loop's clock and a sum of floats may be apart."""
 
@@ -225,6 +227,7 @@ class Limiter:
         if deadline is not None:
             waiter.expiry = loop.call_at(deadline, self._expire, waiter)
         self._queue.push(flow, cost, waiter)
+        self._queue.most = _PATIENCE * self._ledger.rules.rate / self._queue.active
         self._pump()
         return waiter
 
@@ -281,9 +284,10 @@ class Limiter:
             waiter.turn.set_exception(self._too_slow(wait))
 
     def _too_slow(self, wait: float) -> Failure:
+        state = "blocked by the exchange" if self.blocked > 0 else "used up"
         return Failure(
             Code.RATE_LIMITED,
-            f"the {self.name} is used up: the request would have to wait {wait:.1f}s, longer than"
+            f"the {self.name} is {state}: the request would have to wait {wait:.1f}s, longer than"
             " the call may take",
             retry_after=wait,
         )

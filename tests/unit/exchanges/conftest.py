@@ -57,10 +57,11 @@ def paper(base_url: str, **changes: Any) -> ExchangeProfile:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Let the loop run until something is so; give up after five seconds."""
-    async with asyncio.timeout(5):
+    """Let the loop run until something is so; give up after twenty seconds."""
+    async with asyncio.timeout(20):
         while not condition():
-            await asyncio.sleep(0)
+            # Not 0: what is waited for may be another process's, which wants a core too.
+            await asyncio.sleep(0.001)
 
 
 @pytest.fixture

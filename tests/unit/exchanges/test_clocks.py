@@ -64,7 +64,7 @@ async def corrected(clock: Clock) -> int:
     return options["timeDifference"]
 
 
-@pytest.mark.parametrize("off", [30.0, -30.0, 1.7])
+@pytest.mark.parametrize("off", [30.0, -30.0, 1.75])
 async def test_the_difference_is_read_off_the_middle_of_the_trip(off: float) -> None:
     venue = Venue(off)
     assert await corrected(venue.clock()) == pytest.approx(-off * 1000, abs=2)
@@ -97,7 +97,7 @@ async def test_of_slow_answers_the_quickest_counts() -> None:
     assert state["roundTripMs"] == pytest.approx(400)
 
 
-async def test_a_clock_that_tells_whole_seconds_is_asked_again_and_averaged() -> None:
+async def test_a_clock_that_tells_whole_seconds_is_asked_again() -> None:
     venue = Venue(30.0)
     venue.cut = 1000
     assert await corrected(venue.clock()) == pytest.approx(-30_000, abs=550)
