@@ -76,7 +76,9 @@ class Gateway:
             nonces=self._nonces,
             limits=limits or Limits(),
             fetching=Fetching(timeout_ms, redact, progress, shelf),
-            library=Library(policy or Policy(max_age=market_max_age), shelf.frames if shelf else None),
+            library=Library(
+                policy or Policy(max_age=market_max_age), shelf.frames if shelf else None
+            ),
             residents=Residents(max_exchanges_loaded),
         )
 
