@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from mcp.server.lowlevel import Server
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
@@ -182,9 +183,12 @@ def create_app(
             ),
         )
     app = Starlette(
-        routes=[*health_routes(snapshot, ready=lambda: lifespan.running, may_see_all=may_see_all)],
+        routes=[
+            Route("/", _front_page),
+            *health_routes(snapshot, ready=lambda: lifespan.running, may_see_all=may_see_all),
+        ],
         middleware=middleware,
-        exception_handlers={404: _no_such_path},
+        exception_handlers={404: _no_such_path, 405: _no_such_path},
         lifespan=run,
     )
     app.state.registry = registry
@@ -215,9 +219,10 @@ async def _front_page(_: Request) -> Response:
     )
 
 
-async def _no_such_path(request: Request, _: Exception) -> Response:
-    message = f"There is nothing at this path: MCP is served at {MCP_PATH}, its state at /health"
-    return JSONResponse(Refusal(404, message).body(), status_code=404)
+async def _no_such_path(_: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 404
+    message = f"Not served at this path: MCP is at {MCP_PATH}, the server's state at GET /health"
+    return JSONResponse(Refusal(status, message).body(), status_code=status)
 
 
 def _low_level(server: Server[Any] | HighLevelServer) -> Server[Any]:

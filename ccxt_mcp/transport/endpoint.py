@@ -21,10 +21,12 @@ from starlette.types import Receive, Scope, Send
 
 from ccxt_mcp.model import CALLER, Caller
 from ccxt_mcp.transport.guard import peer_of
-from ccxt_mcp.transport.kernel import answer, notify
-from ccxt_mcp.transport.refusal import Refusal, send_json
+from ccxt_mcp.transport.kernel import answer, cancelled, notify
+from ccxt_mcp.transport.refusal import Refusal
 from ccxt_mcp.transport.registry import REGISTRY, Registry
+from ccxt_mcp.transport.responder import Responder
 from ccxt_mcp.transport.session import SESSION, Kind, Session
+from ccxt_mcp.transport.stream import Stream
 from ccxt_mcp.transport.wire import (
     ClientGone,
     Message,
@@ -40,7 +42,7 @@ __all__ = ["Endpoint"]
 logger = logging.getLogger(__name__)
 
 _LEGACY = frozenset(version.encode() for version in HANDSHAKE_PROTOCOL_VERSIONS)
-_ALLOW = (b"allow", b"POST, DELETE")
+_ALLOW = (b"allow", b"POST, GET, DELETE")
 _ALLOW_MODERN = (b"allow", b"POST")
 _ACCEPT_BOTH = (b"accept", b"application/json, text/event-stream")
 
@@ -114,9 +116,9 @@ class Endpoint:
             elif scope["method"] == "DELETE":
                 await self._delete(scope, headers, send)
             elif scope["method"] == "GET":
-                self._get(scope, headers)
+                await self._get(scope, headers, receive, send)
             else:
-                raise Refusal(405, "Only POST and DELETE are served here", headers=[_ALLOW])
+                raise Refusal(405, "Only POST, GET and DELETE are served here", headers=[_ALLOW])
         except Refusal as refusal:
             await refusal.send(send)
         except (ClientGone, ClientDisconnect):
@@ -163,18 +165,11 @@ class Endpoint:
         bound = SESSION.set(session)
         named = CALLER.set(_named(CALLER.get(), session))
         try:
-            if not message.is_request:
+            if message.is_request:
+                await self._answer(scope, receive, send, session, message, json=json, sse=sse)
+            else:
                 await notify(self._server, session, message, scope, self._lifespan_state())
                 await _send_empty(send, 202, [(b"content-length", b"0")])
-                return
-            reply = await answer(self._server, session, message, scope, self._lifespan_state())
-            extra = []
-            if message.method == "initialize" and reply.ok:
-                extra = [(b"mcp-session-id", session.id.encode("latin-1"))]
-            if json:
-                await send_json(send, 200, reply.body, extra)
-            else:
-                await _send_event(send, reply.body, extra)
         finally:
             if session.kind is Kind.MINTED and session.client_params is None:
                 # The handshake did not succeed: nobody was told the id, so nothing is kept.
@@ -183,6 +178,49 @@ class Endpoint:
             SESSION.reset(bound)
             session.requests -= 1
             self._registry.touch(session)
+
+    async def _answer(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        session: Session,
+        message: Message,
+        *,
+        json: bool,
+        sse: bool,
+    ) -> None:
+        """Serve one request, for as long as its client wants the answer."""
+        assert message.id is not None
+        gone = False
+
+        def left() -> None:
+            nonlocal gone
+            gone = True
+            interruption.interrupt("The client left")
+
+        interruption = session.begin(message.id)
+        responder = Responder(receive, send, json=json, sse=sse, gone=left)
+        try:
+            with interruption:
+                responder.start()
+                reply = await answer(
+                    self._server,
+                    session,
+                    message,
+                    scope,
+                    self._lifespan_state(),
+                    emit=responder.emit,
+                )
+                extra = []
+                if message.method == "initialize" and reply.ok:
+                    extra = [(b"mcp-session-id", session.id.encode("latin-1"))]
+                await responder.finish(reply.body, extra)
+            if interruption.reason is not None and not gone:
+                await responder.finish(cancelled(message, interruption.reason).body)
+        finally:
+            session.finish(message.id, interruption)
+            await responder.stop()
 
     def _session_for(self, scope: Scope, headers: _Headers, message: Message) -> Session:
         """The session that a message belongs to; opens one where that is what the message does."""
@@ -205,10 +243,28 @@ class Endpoint:
             return session
         return self._registry.find(peer.principal, headers.session_id)
 
-    def _get(self, scope: Scope, headers: _Headers) -> None:
-        if headers.session_id is not None:
-            self._registry.find(peer_of(scope).principal, headers.session_id)
-        raise Refusal(405, "There is no stream of server messages here", headers=[_ALLOW])
+    async def _get(self, scope: Scope, headers: _Headers, receive: Receive, send: Send) -> None:
+        """The stream of messages that belong to no call."""
+        if headers.session_id is None:
+            raise Refusal(
+                405,
+                "GET opens a session's stream of server messages: send its Mcp-Session-Id, or"
+                " POST a message",
+                headers=[_ALLOW],
+            )
+        session = self._registry.find(peer_of(scope).principal, headers.session_id)
+        if not accepts(headers.accept)[1]:
+            raise Refusal(406, "The stream is `text/event-stream`: accept it")
+        if session.stream is not None:
+            raise Refusal(409, "The session's stream is open already; close that one first")
+        session.requests += 1
+        session.stream = stream = Stream()
+        try:
+            await stream.serve(receive, send)
+        finally:
+            session.stream = None
+            session.requests -= 1
+            self._registry.touch(session)
 
     async def _delete(self, scope: Scope, headers: _Headers, send: Send) -> None:
         if headers.session_id is None:
@@ -224,20 +280,3 @@ def _named(caller: Caller, session: Session) -> Caller:
 async def _send_empty(send: Send, status: int, headers: list[tuple[bytes, bytes]]) -> None:
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": b""})
-
-
-async def _send_event(send: Send, reply: bytes, headers: list[tuple[bytes, bytes]]) -> None:
-    """The reply as an event stream of one event, for clients that accept nothing else."""
-    payload = b"event: message\ndata: " + reply + b"\n\n"
-    await send(
-        {
-            "type": "http.response.start",
-            "status": 200,
-            "headers": [
-                (b"content-type", b"text/event-stream"),
-                (b"cache-control", b"no-store"),
-                *headers,
-            ],
-        }
-    )
-    await send({"type": "http.response.body", "body": payload})

@@ -10,7 +10,7 @@ ping would unwind the exit stack of a call that still runs.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -21,10 +21,14 @@ from mcp.server.lowlevel import Server
 from mcp.server.runner import ServerRunner, serve_one
 from mcp.shared.dispatcher import CallOptions
 from mcp.shared.exceptions import MCPError, NoBackChannelError
-from mcp.shared.jsonrpc_dispatcher import handler_exception_to_error_data
+from mcp.shared.jsonrpc_dispatcher import (
+    cancelled_request_id_from_params,
+    handler_exception_to_error_data,
+    progress_token_from_params,
+)
 from mcp.shared.message import ServerMessageMetadata
 from mcp.shared.transport_context import TransportContext
-from mcp_types import INTERNAL_ERROR, RequestId
+from mcp_types import INTERNAL_ERROR
 from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.types import Scope
@@ -33,9 +37,12 @@ from ccxt_mcp.transport.refusal import encode
 from ccxt_mcp.transport.session import Session
 from ccxt_mcp.transport.wire import Message
 
-__all__ = ["Reply", "answer", "notify"]
+__all__ = ["REQUEST_CANCELLED", "Reply", "answer", "cancelled", "notify"]
 
 logger = logging.getLogger(__name__)
+
+REQUEST_CANCELLED = -32800
+"""JSON-RPC code of a request that was cancelled (as in the Language Server Protocol)."""
 
 _TRANSPORT = TransportContext(kind="streamable-http", can_send_request=False)
 
@@ -48,8 +55,13 @@ class Reply:
     ok: bool
 
 
-class _NoChannel:
-    """The session's standalone stream, as long as there is none: notifications are dropped."""
+class _Channel:
+    """The session's standalone stream; what is sent while there is none is dropped."""
+
+    __slots__ = ("_session",)
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
 
     async def send_raw_request(
         self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None
@@ -59,33 +71,61 @@ class _NoChannel:
     async def notify(
         self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None
     ) -> None:
-        return None
+        if self._session.stream is not None:
+            self._session.stream.push(_notification(method, params))
 
 
-_NO_CHANNEL = _NoChannel()
-
-
-class _Exchange(_NoChannel):
+class _Exchange:
     """One message and its one reply, as the SDK's ``DispatchContext``."""
 
     transport = _TRANSPORT
     can_send_request = False
 
-    def __init__(self, request_id: RequestId | None, scope: Scope) -> None:
-        self.request_id = request_id
+    def __init__(
+        self, message: Message, scope: Scope, emit: Callable[[bytes], Awaitable[None]] | None
+    ) -> None:
+        self.request_id = message.id if message.is_request else None
         self.message_metadata = ServerMessageMetadata(
             request_context=Request(scope), can_send_request=False
         )
+        self._params = message.params
+        self._emit = emit
 
     @cached_property
     def cancel_requested(self) -> anyio.Event:
         # Most handlers never look, and an event costs as much as the whole rest of this object.
         return anyio.Event()
 
+    async def send_raw_request(
+        self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None
+    ) -> dict[str, Any]:
+        raise NoBackChannelError(method)
+
+    async def notify(
+        self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None
+    ) -> None:
+        if self._emit is not None:
+            await self._emit(_notification(method, params))
+
     async def progress(
         self, progress: float, total: float | None = None, message: str | None = None
     ) -> None:
-        return None
+        token = progress_token_from_params(self._params)
+        if token is None:
+            return
+        told: dict[str, Any] = {"progressToken": token, "progress": progress}
+        if total is not None:
+            told["total"] = total
+        if message is not None:
+            told["message"] = message
+        await self.notify("notifications/progress", told)
+
+
+def _notification(method: str, params: Mapping[str, Any] | None) -> bytes:
+    message: dict[str, Any] = {"jsonrpc": "2.0", "method": method}
+    if params is not None:
+        message["params"] = params
+    return encode(message)
 
 
 async def answer(
@@ -94,15 +134,20 @@ async def answer(
     message: Message,
     scope: Scope,
     lifespan_state: Any,
+    *,
+    emit: Callable[[bytes], Awaitable[None]],
 ) -> Reply:
-    """Serve one request and return its response, success or error."""
+    """Serve one request and return its response, success or error.
+
+    ``emit`` sends what the handler has to say before: notifications and progress.
+    """
     assert message.method is not None
     assert message.id is not None
     connection = _connection(session)
     try:
         result = await serve_one(
             server,
-            _Exchange(message.id, scope),
+            _Exchange(message, scope, emit),
             message.method,
             message.params,
             connection=connection,
@@ -133,6 +178,11 @@ def _refused(message: Message, exc: MCPError | ValidationError) -> Reply:
     return Reply(encode({"jsonrpc": "2.0", "id": message.id, "error": error}), ok=False)
 
 
+def cancelled(message: Message, reason: str) -> Reply:
+    """The answer to a request that was interrupted, for whoever still listens."""
+    return _refused(message, MCPError(REQUEST_CANCELLED, reason))
+
+
 async def notify(
     server: Server[Any],
     session: Session,
@@ -140,16 +190,21 @@ async def notify(
     scope: Scope,
     lifespan_state: Any,
 ) -> None:
-    """Hand a notification to the server's handler for it, if it has one."""
+    """Act on a notification: cancellation is the transport's, the rest the server's if it wants."""
+    if message.method == "notifications/cancelled":
+        request_id = cancelled_request_id_from_params(message.params)
+        if request_id is not None:
+            session.cancel(request_id)
     if message.method is None or server.get_notification_handler(message.method) is None:
         return
     runner = ServerRunner(server, _connection(session), lifespan_state)
-    await runner.on_notify(_Exchange(None, scope), message.method, message.params)
+    exchange = _Exchange(message, scope, None)
+    await runner.on_notify(exchange, message.method, message.params)
 
 
 def _connection(session: Session) -> Connection:
     connection = Connection(
-        _NO_CHANNEL,
+        _Channel(session),
         protocol_version=session.protocol_version,
         session_id=session.id,
         client_params=session.client_params,

@@ -113,15 +113,15 @@ class Registry:
             self._by_client[session.client_ip].move_to_end(session.key)
 
     def close(self, session: Session) -> None:
-        """End a session; a call that runs in it may finish, its id answers 404 from now on."""
+        """End a session: its reads are interrupted, its stream ends, its id answers 404."""
         if session.closed:
             return
-        session.closed = True
         del self._sessions[session.key]
         of_client = self._by_client[session.client_ip]
         del of_client[session.key]
         if not of_client:
             del self._by_client[session.client_ip]
+        session.end()
 
     def expire(self) -> int:
         """End the sessions that were idle too long; how many ended."""

@@ -14,10 +14,12 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from mcp_types import InitializeRequestParams
+from mcp_types import InitializeRequestParams, RequestId
 
+from ccxt_mcp.mechanisms.interruption import Interruption
 from ccxt_mcp.mechanisms.lane import Lane
 from ccxt_mcp.model import Principal
+from ccxt_mcp.transport.stream import Stream
 
 __all__ = ["SESSION", "Kind", "Session", "SessionKey", "Usage", "utc"]
 
@@ -88,8 +90,10 @@ class Usage:
 class Session:
     """A session of either era. Its identity never changes; what may change is declared here.
 
-    ``requests`` counts the HTTP requests being served: a session with any is neither expired nor
-    evicted. ``client_params`` and ``protocol_version`` are rewritten by ``initialize`` alone.
+    ``requests`` counts the HTTP requests being served, the open stream among them: a session with
+    any is neither expired nor evicted. ``running`` holds the requests under way by their JSON-RPC
+    id, of which a client may use one several times at once. ``client_params`` and
+    ``protocol_version`` are rewritten by ``initialize`` alone.
     """
 
     __slots__ = (
@@ -105,7 +109,9 @@ class Session:
         "principal",
         "protocol_version",
         "requests",
+        "running",
         "state",
+        "stream",
         "touched",
         "usage",
     )
@@ -131,6 +137,8 @@ class Session:
         self.protocol_version = protocol_version
         self.client_params: InitializeRequestParams | None = None
         self.requests = 0
+        self.running: dict[RequestId, list[Interruption]] = {}
+        self.stream: Stream | None = None
         self.closed = False
         self.connected_at = self.last_activity = time.time()
         self.touched = time.monotonic()
@@ -144,6 +152,33 @@ class Session:
         """Note that the client was heard of."""
         self.last_activity = time.time()
         self.touched = time.monotonic()
+
+    def begin(self, request_id: RequestId) -> Interruption:
+        """A request starts: its client may cancel it by its id, and the session's end does."""
+        interruption = Interruption()
+        self.running.setdefault(request_id, []).append(interruption)
+        return interruption
+
+    def finish(self, request_id: RequestId, interruption: Interruption) -> None:
+        """The request of ``begin`` has ended."""
+        same = self.running[request_id]
+        same.remove(interruption)
+        if not same:
+            del self.running[request_id]
+
+    def cancel(self, request_id: RequestId) -> None:
+        """The client does not want the answers to its requests of this id any more."""
+        for interruption in list(self.running.get(request_id, ())):
+            interruption.interrupt("Request cancelled")
+
+    def end(self) -> None:
+        """Interrupt what runs or waits, and close the stream; for the registry alone."""
+        self.closed = True
+        for same in list(self.running.values()):
+            for interruption in list(same):
+                interruption.interrupt("The session was ended")
+        if self.stream is not None:
+            self.stream.close()
 
     def describe(self) -> dict[str, Any]:
         """The session as ``/health`` shows it; no id of another caller's minted session in it."""

@@ -256,7 +256,7 @@ async def test_other_http_methods_are_answered_405_with_what_is_allowed(method: 
     async with toy_client() as (_, client):
         response = await client.request(method, "/mcp")
         assert response.status_code == 405
-        assert response.headers["allow"] == "POST, DELETE"
+        assert response.headers["allow"] == "POST, GET, DELETE"
 
 
 @pytest.mark.parametrize(
@@ -357,12 +357,19 @@ async def test_a_request_cancelled_at_any_await_leaves_lane_and_counters_free(st
             assert app.state.registry.find(ANONYMOUS, "a").requests == 0
 
 
-@pytest.mark.parametrize("path", ["/", "//mcp", "/MCP", "/sse"])
+@pytest.mark.parametrize("path", ["/", "/health", "//mcp", "/MCP", "/sse"])
 async def test_a_path_that_is_not_served_names_the_one_that_is(path: str) -> None:
     async with toy_client() as (_, client):
         response = await client.post(f"http://localhost{path}", json=call("echo"))
-        assert response.status_code == 404
+        assert response.status_code in (404, 405)
         assert "/mcp" in response.json()["error"]["message"]
+
+
+async def test_a_person_with_a_browser_is_told_where_to_go() -> None:
+    async with toy_client() as (_, client):
+        page = await client.get("/")
+        assert page.status_code == 200
+        assert "/mcp" in page.text
 
 
 async def test_the_endpoint_answers_with_a_slash_at_its_end_too() -> None:
