@@ -101,7 +101,7 @@ class Call:
 
     @asynccontextmanager
     async def public(self, exchange: str | None, method: str) -> AsyncIterator[Lease]:
-        """A shared instance; ``method`` names what it is wanted for."""
+        """A keyless instance; ``method`` names what it is wanted for."""
         self._enter(method, Side.PUBLIC)
         async with self.gateway.public(self.choose_exchange(exchange)) as lease:
             yield lease

@@ -109,9 +109,7 @@ def _pause(
         return None
     if rule.if_retryable and not failure.retryable:
         return None
-    pause = max(
-        jitter(min(PAUSE_MAX, rule.pause * 2 ** (tried - 1))), failure.retry_after or 0.0
-    )
+    pause = max(jitter(min(PAUSE_MAX, rule.pause * 2 ** (tried - 1))), failure.retry_after or 0.0)
     left = remaining()
     return None if left is not None and left - pause < ccxt_timeout else pause
 

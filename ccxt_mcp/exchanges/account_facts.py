@@ -14,7 +14,6 @@ account may have been upgraded meanwhile.
 
 from __future__ import annotations
 
-import copy
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -150,7 +149,7 @@ class AccountFacts:
             if place.get(fact.name) is None:
                 if fact not in known:
                     continue
-                place[fact.name] = copy.deepcopy(known[fact])
+                place[fact.name] = _copied(known[fact])
             given.append(fact)
         return frozenset(given)
 
@@ -171,7 +170,7 @@ class AccountFacts:
                 continue
             value = _place(fact, instance).get(fact.name)
             if value is not None and (not fact.only or value in fact.only):
-                found[fact] = _bare(value) if fact.bare else copy.deepcopy(value)
+                found[fact] = _copied(value, bare=fact.bare)
         if not found:
             return
         learned_at, known = self._known.get(key_id) or (self._now(), {})
@@ -194,14 +193,15 @@ class AccountFacts:
         self._known.pop(key_id, None)
 
 
-def _bare(rows: Any) -> Any:
-    if isinstance(rows, dict):
-        return {key: _bare_row(row) for key, row in rows.items()}
-    return [_bare_row(row) for row in rows]
-
-
-def _bare_row(row: Any) -> Any:
-    return {key: copy.deepcopy(value) for key, value in row.items() if key != "info"}
+def _copied(value: Any, *, bare: bool = False) -> Any:
+    """A copy of what came out of JSON. (``copy.deepcopy`` takes ten times as long.)"""
+    if isinstance(value, dict):
+        return {
+            key: _copied(each, bare=bare)
+            for key, each in value.items()
+            if not (bare and key == "info")
+        }
+    return [_copied(each, bare=bare) for each in value] if isinstance(value, list) else value
 
 
 def _place(fact: Fact, instance: Any) -> dict[str, Any]:

@@ -87,8 +87,8 @@ HINTS: dict[str, str] = {
     " `get_open_orders` and `get_order_history` before sending another.",
     "OrderImmediatelyFillable": "A post-only order would have traded at once: move its price away"
     " from the market.",
-    "OrderNotFillable": "The order could not be filled as its time in force demands; `get_orderbook`"
-    " shows what is offered.",
+    "OrderNotFillable": "The order could not be filled as its time in force demands;"
+    " `get_orderbook` shows what is offered.",
     "CancelPending": "The order is being cancelled; `get_open_orders` shows when it is gone.",
     "OnMaintenance": "The exchange is under maintenance; its status page says until when.",
     "InvalidProxySettings": "Check `proxy` of the exchange's profile.",

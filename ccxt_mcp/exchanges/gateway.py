@@ -123,7 +123,7 @@ class Gateway:
         return self._facts_of(self.profile(name))
 
     def public(self, name: str) -> AbstractAsyncContextManager[Lease]:
-        """The shared instance of a profile, market tables loaded."""
+        """A keyless instance made for one call, market tables loaded."""
         return Leasing(self._room(name))
 
     def private(self, account: AccountLike) -> AbstractAsyncContextManager[Lease]:

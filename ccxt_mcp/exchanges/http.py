@@ -34,7 +34,15 @@ import yarl
 from ccxt_mcp.errors import ConfigurationError
 from ccxt_mcp.exchanges.failures import Wire
 
-__all__ = ["MAX_ANSWER", "WIRE", "AnswerTooLarge", "RoutedSession", "open_session", "trust_store", "trusting"]
+__all__ = [
+    "MAX_ANSWER",
+    "WIRE",
+    "AnswerTooLarge",
+    "RoutedSession",
+    "open_session",
+    "trust_store",
+    "trusting",
+]
 
 WIRE: ContextVar[Wire | None] = ContextVar("ccxt_mcp_wire", default=None)
 """What the call in progress has sent and read; ``None`` outside a lease."""

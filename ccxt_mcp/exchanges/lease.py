@@ -25,7 +25,7 @@ __all__ = ["Lease"]
 
 
 class Lease:
-    """One exchange instance, shared (public) or one's own (private).
+    """One exchange instance of one's own, keyless (public) or with an account's keys (private).
 
     ``id`` is CCXT's id of the exchange, ``exchange`` the profile's name. Every use after the end of
     the ``async with`` that gave it raises ``RuntimeError``.

@@ -1,7 +1,7 @@
 """One exchange profile as a living thing: its session, its prototype, its instances.
 
-Owns: the order in which a profile comes to life (class, TLS, session, tables), the shared public
-instance, and taking instances back. Refuses: choosing the profile (``gateway``).
+Owns: the order in which a profile comes to life (class, TLS, session, tables), making an instance
+for each lease, and taking it back. Refuses: choosing the profile (``gateway``).
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from ccxt_mcp.exchanges.residents import Residents
 from ccxt_mcp.exchanges.shelf import fingerprint
 from ccxt_mcp.exchanges.sources import Library, Source
 from ccxt_mcp.exchanges.tables import Tables
+from ccxt_mcp.mechanisms.deadline import remaining
 from ccxt_mcp.settings import ExchangeProfile
 
 __all__ = ["AccountLike", "ExchangeRoom", "Leasing", "Surroundings"]
@@ -65,9 +66,13 @@ class _Tables:
     """A loaded prototype. Replaced as a whole, never changed: instances made from it stay valid."""
 
     mould: Mould
-    shared: Any
     session: RoutedSession
     tables: Tables
+
+    @property
+    def markets(self) -> Any:
+        """By symbol; the very object that every instance made from these tables has."""
+        return self.mould.prototype.markets
 
 
 class ExchangeRoom:
@@ -109,7 +114,12 @@ class ExchangeRoom:
 
     async def public(self) -> Lease:
         tables = await self._ready()
-        return self._lease(tables.shared, private=False)
+        # Public data too: some classes keep what one call's parameters said (coinbaseinternational
+        # its route), and all of them the last address, headers and body.
+        instance = tables.mould.clone(session=tables.session)
+        instance.enableLastHttpResponse = False
+        instance.pacing = self._pacing
+        return self._lease(instance, private=False)
 
     async def private(self, account: AccountLike) -> Lease:
         # First of all: a request with half a key would only be answered with less clear words.
@@ -131,15 +141,14 @@ class ExchangeRoom:
         return lease
 
     def take_back(self, lease: Lease) -> None:
-        """End a lease. A private instance loses its keys and is freed with the last reference."""
+        """End a lease. Its instance loses its keys and is freed with the last reference."""
         instance = lease._end()
         if instance is None:
             return
         self._leases -= 1
-        if lease.private:
-            if self._account_facts is not None:
-                self._account_facts.settle(lease, instance)
-            release(instance)
+        if lease.private and self._account_facts is not None:
+            self._account_facts.settle(lease, instance)
+        release(instance)
         if self.idle:
             self._around.residents.trim()
 
@@ -147,10 +156,16 @@ class ExchangeRoom:
         """Have the markets listed again for a lease that misses one, if that may be. Whether it
         has other tables now; the lease goes on with an instance made from them."""
         made, held = self._made, lease._held()
-        if made is not None and self._source is not None and made.shared.markets is held.markets:
-            await self._source.look_again(made.tables)
+        if made is not None and self._source is not None and made.markets is held.markets:
+            left = remaining()
+            try:
+                # The rest of the call's time is for saying so, or for the call itself.
+                async with asyncio.timeout(None if left is None else left * _SHARE):
+                    await self._source.look_again(made.tables)
+            except TimeoutError:
+                return False
         made = await self._ready()
-        if made.shared.markets is held.markets:
+        if made.markets is held.markets:
             return False
         other = await (self.public() if account is None else self.private(account))
         lease._instance, other._instance = other._instance, lease._instance
@@ -167,6 +182,7 @@ class ExchangeRoom:
             "leases": self._leases,
             "limits": self._around.limits.snapshot(self._place),
             "clock": self._clock.snapshot() if self._clock else None,
+            "nonces": self._around.nonces.snapshot().get(self.profile.exchange),
             "upstreamRequests": session.requests if session else 0,
             "connectionsOpened": session.connections if session else 0,
             "tlsHandshakes": session.handshakes if session else 0,
@@ -182,12 +198,10 @@ class ExchangeRoom:
         """Back to cold: no tables, no connections. The coroutine does what takes time."""
         alive, self._alive = self._alive, Loaded(self._come_alive, name=self.profile.name)
         source, self._source = self._source, None
-        made, self._made = self._made, None
+        self._made = None
         session, self._session = self._session, None
         clock, self._clock = self._clock, None
         self._blank = None
-        if made is not None:
-            release(made.shared)
         return self._take_apart(alive, source, session, clock)
 
     async def close(self) -> None:
@@ -279,12 +293,7 @@ class ExchangeRoom:
     def _make(self, blank: Mould, session: RoutedSession, tables: Tables) -> _Tables:
         prototype = blank.clone()
         tables.onto(prototype)
-        mould = Mould(prototype)
-        shared = mould.clone(session=session)
-        # Last writer wins on a shared instance, and it would keep the last body alive.
-        shared.enableLastHttpResponse = False
-        shared.pacing = self._pacing
-        return _Tables(mould, shared, session, tables)
+        return _Tables(Mould(prototype), session, tables)
 
     async def _come_alive(self) -> RoutedSession:
         """The exchange's class, a keyless instance without tables, and a way out."""
@@ -326,6 +335,9 @@ class ExchangeRoom:
                 exchange=profile.name,
             ) from None
 
+
+_SHARE = 0.8
+"""Of a call's time, what may be spent on having markets listed again."""
 
 COLD: Mapping[str, Any] = {"markets": None, "marketsAgeSeconds": None, "loading": False}
 

@@ -45,9 +45,9 @@ class FairQueue(Generic[T]):
         active: how many flows have entries.
         most: the most of an entry's cost that counts in the order; may be changed at any time.
 
-    Invariants: ``cost`` and ``active`` are what they say; a flow with entries has exactly one valid place
-    in ``_order``; ``_now`` never falls while anybody waits; flows are forgotten once their tag says
-    nothing any more.
+    Invariants: ``cost`` and ``active`` are what they say; a flow with entries has exactly one valid
+    place in ``_order``; ``_now`` never falls while anybody waits; flows are forgotten once their
+    tag says nothing any more.
     """
 
     __slots__ = ("_count", "_flows", "_now", "_order", "_places", "active", "cost", "most")

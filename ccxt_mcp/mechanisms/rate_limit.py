@@ -24,6 +24,8 @@ __all__ = ["Charge", "Limiter", "Rules", "Window"]
 
 _PATIENCE = 5.0
 """Seconds that a flow is put back at most for what it asked for before."""
+_STEP = 0.001
+"""Seconds between looks at least: what a loop's timers can tell apart (uvloop counts in ms)."""
 _SOON = 1e-6
 """Seconds that a loop's clock and a sum of floats may be apart."""
 
@@ -58,6 +60,7 @@ class Limiter:
         self._blocked = 0.0
         self._strikes = 0
         self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0
         self._granted = 0
         self._refused = 0
 
@@ -248,7 +251,7 @@ class Limiter:
                     self._granted += 1
                     waiter.turn.set_result(ledger.take(cost))
                     continue
-                wait = max(ledger.next_look(cost, now), _SOON)
+                wait = max(ledger.next_look(cost, now), _STEP)
             self._set_timer(now + wait)
             return
         if self._timer is not None:
@@ -256,12 +259,13 @@ class Limiter:
             self._timer = None
 
     def _set_timer(self, when: float) -> None:
-        timer = self._timer
-        if timer is not None:
-            if self._loop.time() < timer.when() <= when:
+        if self._timer is not None:
+            if self._due <= when:
                 # Waking too early costs one look; replacing it each time would cost more.
                 return
-            timer.cancel()
+            self._timer.cancel()
+        # Not asked of the handle: uvloop's has no `when` for what is due within half a millisecond.
+        self._due = when
         self._timer = self._loop.call_at(when, self._wake)
 
     def _wake(self) -> None:

@@ -128,7 +128,7 @@ async def test_one_account_may_be_leased_many_times_at_once_each_with_its_own(
         assert a._instance is not b._instance
         assert bench.gateway.snapshot()["paper"]["leases"] == 2
     async with bench.gateway.public("paper") as a, bench.gateway.public("paper") as b:
-        assert a._instance is b._instance
+        assert a._instance is not b._instance
         assert a._instance.apiKey is None
 
 

@@ -16,6 +16,7 @@ from ccxt_mcp.errors import Code, Failure
 from ccxt_mcp.exchanges.gateway import Gateway
 from ccxt_mcp.exchanges.residents import Residents
 from ccxt_mcp.exchanges.sources import Policy
+from ccxt_mcp.mechanisms.deadline import DEADLINE
 from ccxt_mcp.simulation import Fault
 from ccxt_mcp.simulation import binance_wire as wire
 from tests.unit.exchanges.conftest import Bench, TestAccount, paper, until
@@ -79,6 +80,16 @@ async def test_a_symbol_listed_since_is_found_by_its_first_caller(bench: Bench) 
             # Still this account's instance.
             assert len(await private.call("fetch_open_orders")) == 7
         assert gateway.snapshot()["p0"]["leases"] == 0
+
+
+async def test_a_listing_that_takes_too_long_leaves_the_symbol_unknown(bench: Bench) -> None:
+    """The caller hears in time that the symbol is unknown, not that its call timed out."""
+    async with gateway_of(bench, policy=EAGER) as gateway, gateway.public("p0") as lease:
+        bench.sim.faults.add(Fault(kind="hang", route=MARKETS, times=1))
+        DEADLINE.set(asyncio.get_running_loop().time() + 0.5)
+        assert await lease.look_again("NEW/USDT") is False
+        assert asyncio.get_running_loop().time() < (DEADLINE.get() or 0)
+        assert lease.market("BTC/USDT")
 
 
 async def test_a_misspelt_or_invented_symbol_asks_the_exchange_at_most_once(bench: Bench) -> None:

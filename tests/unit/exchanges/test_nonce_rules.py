@@ -7,8 +7,26 @@ import ast
 import pytest
 
 from ccxt_mcp.exchanges.catalog import catalog
+from ccxt_mcp.exchanges.cloning import Mould
 from ccxt_mcp.exchanges.nonce_rules import OPTIONAL, ORDERED, PLAIN, STRIDE, UNIQUE
+from ccxt_mcp.exchanges.prototypes import build_prototype
+from ccxt_mcp.settings import ExchangeProfile
 from tests.unit.exchanges.source import callers, inherited, methods, texts
+
+HERE = 10**18
+"""A number that no clock reads."""
+
+
+class Counting:
+    """Stands where an instance's pacing stands."""
+
+    def __init__(self) -> None:
+        self.proposed: list[int] = []
+
+    def nonce(self, proposed: int) -> int:
+        self.proposed.append(proposed)
+        return HERE + len(self.proposed)
+
 
 COUNTING = {exchange for exchange in catalog().exchanges if callers(exchange, "incrementing_nonce")}
 ADDED = {"btcbox", "coincheck", "zaif"}
@@ -56,3 +74,42 @@ def test_a_batch_that_counts_on_from_its_nonce_has_a_stride() -> None:
         if "nonce + i" in ast.unparse(node)
     }
     assert counting_on == set(STRIDE)
+
+
+@pytest.mark.parametrize("exchange", sorted((set(ORDERED) | set(UNIQUE)) - {"zaif"}))
+def test_instances_of_one_key_take_their_numbers_from_one_place(exchange: str) -> None:
+    """Before: each instance had a counter of its own, so two of them signed with one number."""
+    made = Mould(build_prototype(ExchangeProfile(name=exchange, exchange=exchange), 1000))
+    first, second = made.clone(), made.clone()
+    first.pacing = second.pacing = counting = Counting()
+    method = "nonce" if exchange in PLAIN else "incrementing_nonce"
+    taken = [getattr(each, method)() for each in (first, second, first)]
+    assert taken == [HERE + 1, HERE + 2, HERE + 3]
+    assert all(type(each) is int for each in counting.proposed)
+    assert "lastNonce" not in first.options
+    seconds = {"p2b"}
+    assert (counting.proposed[0] < 10**11) is (exchange in seconds)
+
+
+def test_a_signature_carries_the_number_of_the_key() -> None:
+    made = Mould(build_prototype(ExchangeProfile(name="coincheck", exchange="coincheck"), 1000))
+    instance = made.clone(credentials={"apiKey": "k", "secret": "s"})
+    instance.pacing = Counting()
+    signed = instance.sign("accounts/balance", ["private"], "GET", {})
+    assert signed["headers"]["ACCESS-NONCE"] == str(HERE + 1)
+
+
+@pytest.mark.parametrize("exchange", ["binance", "okx", "bitget"])
+def test_a_clock_reading_that_is_no_nonce_is_left_alone(exchange: str) -> None:
+    made = Mould(build_prototype(ExchangeProfile(name=exchange, exchange=exchange), 1000))
+    instance = made.clone()
+    instance.pacing = counting = Counting()
+    assert instance.nonce() < HERE
+    assert counting.proposed == []
+
+
+def test_without_pacing_an_instance_counts_for_itself() -> None:
+    made = Mould(build_prototype(ExchangeProfile(name="kraken", exchange="kraken"), 1000))
+    instance = made.clone()
+    first = instance.incrementing_nonce()
+    assert instance.incrementing_nonce() > first

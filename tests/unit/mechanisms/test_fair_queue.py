@@ -107,3 +107,17 @@ def test_while_two_flows_wait_they_differ_by_at_most_one_entry_of_each(
         for one in waiting:
             for other in waiting:
                 assert served[one] - served[other] <= biggest[one] + biggest[other]
+
+
+def test_a_dear_entry_does_not_cost_its_flow_more_than_the_most_that_counts() -> None:
+    """Before: who had asked for 80 units among sixty who ask for 2 was next served after 40 rounds
+    of all the others, and refused long before."""
+    queue: FairQueue[str] = FairQueue()
+    queue.most = 6.0
+    queue.push("dear", 80.0, "d1")
+    queue.push("dear", 80.0, "d2")
+    for number in range(60):
+        for turn in range(10):
+            queue.push(number, 2.0, f"{number}-{turn}")
+    assert queue.ahead("dear") == 160.0 + 60 * 7 * 2
+    assert drained(queue).index("d2") == 1 + 60 * 3

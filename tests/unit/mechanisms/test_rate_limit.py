@@ -236,6 +236,28 @@ async def test_a_request_under_way_is_waited_for_by_its_answer_not_by_looking() 
     assert now() - began == pytest.approx(8.0)
 
 
+def test_waits_shorter_than_a_loops_timers_can_tell_apart_are_waits_as_well() -> None:
+    """Before, on uvloop: an AttributeError now and then, since a timer due within half a
+    millisecond is none of its timers and does not know when it is due."""
+    uvloop = pytest.importorskip("uvloop")
+
+    async def main() -> float:
+        limiter, began = Limiter(Rules(4000.0, 1.0), name="x"), now()
+
+        async def one(flow: int) -> None:
+            charge = await limiter.acquire(1.0, flow)
+            limiter.sent(charge)
+            await asyncio.sleep(0)
+            limiter.settle(charge)
+
+        async with asyncio.timeout(20):
+            await asyncio.gather(*(one(flow % 7) for flow in range(400)))
+        return now() - began
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(main()) >= 0.099
+
+
 async def _rush(cancelling: float, latency: float) -> dict[str, Any]:
     """64 sessions at full speed for two of the venue's minutes (of 6 s here)."""
     rules = Rules(98.0, 150.0, (Window(594.0, 6.0),))
@@ -281,4 +303,4 @@ def test_at_saturation_the_budget_is_used_never_exceeded_and_shared_evenly(
     assert max(seen["waits"]) < 14
     if not cancelling:
         shares = sorted(seen["spent"].values())
-        assert shares[-1] - shares[0] <= 14
+        assert shares[-1] <= 2 * shares[0]

@@ -254,9 +254,10 @@ async def test_rows_that_say_nothing_are_a_bad_answer(
     """Before: an empty book, a candle of nulls, an order without any property, or another symbol's
     price, each of them a success."""
     await world.call("get_markets")
-    world.sim.faults.add(Fault(kind="malformed", route=f"*/{route}", body=body, times=1))
+    fault = world.sim.faults.add(Fault(kind="malformed", route=f"*/{route}", body=body))
     arguments = {} if tool == "get_open_orders" else {"symbol": "BTC/USDT"}
     outcome = await world.call(tool, arguments)
+    world.sim.faults.clear(fault)
     assert outcome.failure["code"] == "bad_response", outcome
     assert outcome.failure["exchange"] == "paper"
     assert outcome.failure["operation"].startswith("fetch")
