@@ -33,6 +33,7 @@ from ccxt_mcp.product import Product, assemble
 from ccxt_mcp.settings import Settings, load_settings
 from ccxt_mcp.tools.boundary import failure_result
 from ccxt_mcp.transport.endpoint import Endpoint
+from ccxt_mcp.transport.gate import Gate
 from ccxt_mcp.transport.guard import Guard, is_loopback, peer_of
 from ccxt_mcp.transport.lanes import queue_tool_calls
 from ccxt_mcp.transport.refusal import Refusal
@@ -126,8 +127,14 @@ def create_app(
     )
     queue_tool_calls(server, refuse=failure_result)
     lifespan = _Lifespan(server, max_body=settings.max_body_bytes)
+    gate = Gate()
     endpoint = Endpoint(
-        server, lifespan.manager, lambda: lifespan.state, registry, max_body=settings.max_body_bytes
+        server,
+        lifespan.manager,
+        lambda: lifespan.state,
+        registry,
+        gate,
+        max_body=settings.max_body_bytes,
     )
     started = time.time()
 
@@ -142,6 +149,9 @@ def create_app(
             "tasks": len(asyncio.all_tasks()),
             "exchanges": {} if product is None else product.gateway.snapshot(),
         }
+
+    def ready() -> bool:
+        return lifespan.running and not gate.draining
 
     def may_see_all(request: Request) -> bool:
         peer = peer_of(request.scope)
@@ -185,13 +195,22 @@ def create_app(
     app = Starlette(
         routes=[
             Route("/", _front_page),
-            *health_routes(snapshot, ready=lambda: lifespan.running, may_see_all=may_see_all),
+            *health_routes(snapshot, ready=ready, may_see_all=may_see_all),
         ],
         middleware=middleware,
         exception_handlers={404: _no_such_path, 405: _no_such_path},
         lifespan=run,
     )
+
+    async def drain(grace: float) -> None:
+        """Take no more work; return when what is under way has ended, at most ``grace`` seconds."""
+        done = asyncio.create_task(gate.drain(grace))
+        await asyncio.sleep(0)
+        registry.close_streams()
+        await done
+
     app.state.registry = registry
+    app.state.drain = drain
     return app
 
 

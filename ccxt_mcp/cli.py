@@ -144,7 +144,10 @@ async def _serve(arguments: argparse.Namespace) -> None:
     if not product.accounts.all():
         _say("no accounts: market data only (see `[accounts.NAME]` in docs/CONFIGURATION.md)")
     await run_until_stopped(
-        app, listener, started=lambda url: _say(f"serving MCP at {url}{MCP_PATH}")
+        app,
+        listener,
+        drain=app.state.drain,
+        started=lambda url: _say(f"serving MCP at {url}{MCP_PATH}"),
     )
 
 

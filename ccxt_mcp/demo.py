@@ -103,7 +103,8 @@ Try it from another terminal:
 Ctrl-C stops it."""
             )
 
-        await run_until_stopped(create_app(product=product), listener, started=announce)
+        app = create_app(product=product)
+        await run_until_stopped(app, listener, drain=app.state.drain, started=announce)
 
 
 async def run_once() -> None:

@@ -11,7 +11,7 @@ import errno
 import gc
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Generator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from types import FrameType
 
@@ -25,6 +25,11 @@ __all__ = ["address_of", "bind", "run_until_stopped", "serving"]
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _BACKLOG = 2048
+_HANG_UP = 2
+"""Seconds that connections get once no call is under way."""
+
+Drain = Callable[[float], Awaitable[None]]
+
 _GRACE = 20
 """Seconds that calls in flight get on shutdown; above the tool timeout."""
 _STOPPING = JSONResponse(
@@ -100,7 +105,7 @@ def _answered(app: ASGIApp) -> ASGIApp:
 class _Server(uvicorn.Server):
     """uvicorn with signals that end in exit code 0, and a moment to wait for."""
 
-    def __init__(self, app: ASGIApp, *, signals: bool) -> None:
+    def __init__(self, app: ASGIApp, *, signals: bool, drain: Drain | None = None) -> None:
         super().__init__(
             uvicorn.Config(
                 _answered(app),
@@ -116,8 +121,11 @@ class _Server(uvicorn.Server):
             )
         )
         self._signals = signals
+        self._drain = drain
+        self._draining: asyncio.Task[None] | None = None
         self._cut = False
         self.up = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         try:
@@ -141,20 +149,44 @@ class _Server(uvicorn.Server):
                 signal.signal(name, handler)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        if self.should_exit:
+        if self._drain is not None and self._draining is None and not self.should_exit:
+            # In the loop, which a signal handler must not touch itself.
+            self._loop.call_soon_threadsafe(self._begin_draining)
+            return
+        if self.should_exit or self._draining is not None:
             # uvicorn's own way would leave the lifespan open, and its connections with it.
             self.force_exit, self._cut = self._cut, True
             for task in self.server_state.tasks:
                 task.cancel()
         self.should_exit = True
 
+    def _begin_draining(self) -> None:
+        assert self._drain is not None
+        if self._draining is None:
+            self._draining = asyncio.create_task(self._finish(self._drain))
+
+    async def _finish(self, drain: Drain) -> None:
+        """The listener answers on: readiness fails visibly while calls in flight finish."""
+        try:
+            await drain(_GRACE)
+        finally:
+            # What is left now are connections without a call: idle, or half a request.
+            self.config.timeout_graceful_shutdown = _HANG_UP
+            self.should_exit = True
+
 
 async def run_until_stopped(
-    app: ASGIApp, listener: socket.socket, *, started: Callable[[str], None] | None = None
+    app: ASGIApp,
+    listener: socket.socket,
+    *,
+    drain: Drain | None = None,
+    started: Callable[[str], None] | None = None,
 ) -> None:
     """Serve until SIGINT or SIGTERM; a second one cuts the calls in flight short.
 
     Args:
+        drain: called with the seconds of grace at the first signal, while the listener answers on;
+            what it does not wait for is hung up on afterwards.
         started: told the base URL once the listener answers.
 
     Raises:
@@ -163,7 +195,7 @@ async def run_until_stopped(
     # What has been imported stays. Looking through it again would make each full garbage collection
     # hold the event loop for 20 ms longer; this is done while there is no session to be kept by it.
     gc.freeze()
-    server = _Server(app, signals=True)
+    server = _Server(app, signals=True, drain=drain)
 
     async def announce() -> None:
         await server.up.wait()

@@ -42,7 +42,7 @@ def health_routes(
     """
 
     async def health(request: Request) -> Response:
-        status = "healthy" if ready() else "starting"
+        status = "healthy" if ready() else "not ready"
         if not may_see_all(request):
             return JSONResponse({"status": status}, headers=_NO_STORE)
         try:

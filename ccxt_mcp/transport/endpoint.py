@@ -20,6 +20,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from ccxt_mcp.model import CALLER, Caller
+from ccxt_mcp.transport.gate import Gate
 from ccxt_mcp.transport.guard import peer_of
 from ccxt_mcp.transport.kernel import answer, cancelled, notify
 from ccxt_mcp.transport.refusal import Refusal
@@ -82,6 +83,7 @@ class Endpoint:
         manager: the SDK's session manager over the same server, for modern requests.
         lifespan_state: what the server's lifespan yielded, once it runs.
         registry: the sessions.
+        gate: whether work is taken.
         max_body: largest request body in bytes.
     """
 
@@ -91,6 +93,7 @@ class Endpoint:
         manager: StreamableHTTPSessionManager,
         lifespan_state: Callable[[], Any],
         registry: Registry,
+        gate: Gate,
         *,
         max_body: int,
     ) -> None:
@@ -98,6 +101,7 @@ class Endpoint:
         self._manager = manager
         self._lifespan_state = lifespan_state
         self._registry = registry
+        self._gate = gate
         self._max_body = max_body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -145,7 +149,12 @@ class Endpoint:
         # The SDK wants both types named; a missing header and wildcards mean the same.
         others = [item for item in scope["headers"] if item[0] != b"accept"]
         scope = {**scope, "headers": [*others, _ACCEPT_BOTH]}
-        await self._manager.handle_request(scope, receive, send)
+        self._gate.check()
+        self._gate.enter()
+        try:
+            await self._manager.handle_request(scope, receive, send)
+        finally:
+            self._gate.leave()
 
     async def _post(self, scope: Scope, headers: _Headers, receive: Receive, send: Send) -> None:
         check_content_type(headers.content_type)
@@ -156,6 +165,8 @@ class Endpoint:
             )
         message = parse(await read_body(receive, headers.content_length, self._max_body))
         try:
+            if message.is_request:
+                self._gate.check()
             session = self._session_for(scope, headers, message)
         except Refusal as refusal:
             refusal.request_id = message.id if message.is_request else None
@@ -199,6 +210,7 @@ class Endpoint:
             gone = True
             interruption.interrupt("The client left")
 
+        self._gate.enter()
         interruption = session.begin(message.id)
         responder = Responder(receive, send, json=json, sse=sse, gone=left)
         try:
@@ -219,6 +231,7 @@ class Endpoint:
             if interruption.reason is not None and not gone:
                 await responder.finish(cancelled(message, interruption.reason).body)
         finally:
+            self._gate.leave()
             session.finish(message.id, interruption)
             await responder.stop()
 
@@ -255,6 +268,7 @@ class Endpoint:
         session = self._registry.find(peer_of(scope).principal, headers.session_id)
         if not accepts(headers.accept)[1]:
             raise Refusal(406, "The stream is `text/event-stream`: accept it")
+        self._gate.check()
         if session.stream is not None:
             raise Refusal(409, "The session's stream is open already; close that one first")
         session.requests += 1

@@ -123,6 +123,12 @@ class Registry:
             del self._by_client[session.client_ip]
         session.end()
 
+    def close_streams(self) -> None:
+        """End the sessions' own streams: the server is stopping, the sessions are not ended."""
+        for session in self._sessions.values():
+            if session.stream is not None:
+                session.stream.close()
+
     def expire(self) -> int:
         """End the sessions that were idle too long; how many ended."""
         horizon = time.monotonic() - self._idle_timeout
