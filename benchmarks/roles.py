@@ -16,6 +16,8 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from benchmarks.roles_markets import bare_markets, markets
+
 __all__ = ["ACCOUNTS", "ORDERS", "SEED", "SYMBOL", "account_name"]
 
 SEED = 7
@@ -52,12 +54,15 @@ def _run(main: Coroutine[Any, Any, None]) -> None:
         runner.run(main)
 
 
-def venue() -> None:
-    """The simulated exchange without limits; accounts of 100 resting orders in one symbol each."""
+def venue(spot: int = 14, linear: int = 0) -> None:
+    """The simulated exchange without limits; accounts of 100 resting orders in one symbol each.
+
+    `spot` and `linear` are how many markets it lists; 14 are always there.
+    """
     from ccxt_mcp.simulation import SimulatedExchange, SimulationConfig, Venue, derive_keys
 
     async def main() -> None:
-        place = Venue(seed=SEED)
+        place = Venue(seed=SEED, extra_symbols=spot - 14, linear_symbols=linear)
         keys = {}
         for number in range(ACCOUNTS):
             name = account_name(number)
@@ -236,6 +241,8 @@ _ROLES: dict[str, Callable[..., None]] = {
     "echo-sdk": echo_sdk,
     "product-sdk": product_sdk,
     "bare": bare,
+    "markets": markets,
+    "bare-markets": bare_markets,
 }
 
 if __name__ == "__main__":

@@ -140,10 +140,12 @@ async def _server(
     try:
         yield port, process.pid
     finally:
-        process.terminate()
-        await process.wait()
+        ended = process.returncode is not None
+        if not ended:
+            process.terminate()
+            await process.wait()
         log_text = (home / "server.log").read_text()
-        if "Traceback" in log_text:
+        if ended or "Traceback" in log_text:
             print(log_text[-4000:], file=sys.stderr)
 
 

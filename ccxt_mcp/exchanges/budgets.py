@@ -169,7 +169,7 @@ _BINANCE_SPOT = Pool(
     limit=6_000,
     seconds=60,
     source="Binance spot API documentation, LIMITS (IP Limits) and exchangeInfo",
-    apis=("public", "private", "v1", "v3", "web"),
+    apis=("public", "private"),
     # CCXT counts cost 1 as 50 ms of 1,200 a minute; the weights it was made from are five times.
     unit=5.0,
     used=_MBX,

@@ -19,12 +19,14 @@ from ccxt_mcp.exchanges.catalog import ExchangeFacts, catalog
 from ccxt_mcp.exchanges.fetching import Fetching
 from ccxt_mcp.exchanges.http import trusting
 from ccxt_mcp.exchanges.lease import Lease
+from ccxt_mcp.exchanges.leasing import Leasing
+from ccxt_mcp.exchanges.library import Library
 from ccxt_mcp.exchanges.limits import Limits
 from ccxt_mcp.exchanges.nonces import NonceLanes
-from ccxt_mcp.exchanges.pool import AccountLike, ExchangeRoom, Leasing, Surroundings
+from ccxt_mcp.exchanges.pool import AccountLike, ExchangeRoom, Surroundings
 from ccxt_mcp.exchanges.residents import Residents
 from ccxt_mcp.exchanges.shelf import Shelf
-from ccxt_mcp.exchanges.sources import Library, Policy
+from ccxt_mcp.exchanges.sources import Policy
 from ccxt_mcp.settings import ExchangeProfile
 
 __all__ = ["Gateway"]

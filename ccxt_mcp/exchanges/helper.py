@@ -21,9 +21,10 @@ import orjson
 
 from ccxt_mcp.errors import Code, Failure
 from ccxt_mcp.exchanges import jobs
+from ccxt_mcp.exchanges.ingestion import Ingestion, Unreadable
 from ccxt_mcp.exchanges.jobs import Job, failure_from
 from ccxt_mcp.exchanges.pacing_apart import PacedFromAfar
-from ccxt_mcp.exchanges.snapshots import MAX_FRAME, Ingestion, Unreadable
+from ccxt_mcp.exchanges.snapshots import MAX_FRAME
 from ccxt_mcp.exchanges.tables import Tables
 
 __all__ = ["CannotHelp", "load_apart"]

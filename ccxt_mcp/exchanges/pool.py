@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, Protocol
 
 from ccxt_mcp.errors import Code, ConfigurationError, Failure
@@ -20,6 +19,7 @@ from ccxt_mcp.exchanges.cloning import Mould, exact, release
 from ccxt_mcp.exchanges.fetching import Fetching
 from ccxt_mcp.exchanges.http import RoutedSession, open_session, trust_store
 from ccxt_mcp.exchanges.lease import Lease
+from ccxt_mcp.exchanges.library import Library
 from ccxt_mcp.exchanges.limits import Limits
 from ccxt_mcp.exchanges.markets import Loaded, shutting_down
 from ccxt_mcp.exchanges.nonces import NonceLane, NonceLanes
@@ -27,12 +27,12 @@ from ccxt_mcp.exchanges.pacing import Pacing
 from ccxt_mcp.exchanges.prototypes import build_prototype
 from ccxt_mcp.exchanges.residents import Residents
 from ccxt_mcp.exchanges.shelf import fingerprint
-from ccxt_mcp.exchanges.sources import Library, Source
+from ccxt_mcp.exchanges.sources import Source
 from ccxt_mcp.exchanges.tables import Tables
 from ccxt_mcp.mechanisms.deadline import remaining
 from ccxt_mcp.settings import ExchangeProfile
 
-__all__ = ["AccountLike", "ExchangeRoom", "Leasing", "Surroundings"]
+__all__ = ["AccountLike", "ExchangeRoom", "Surroundings"]
 
 
 class AccountLike(Protocol):
@@ -340,36 +340,3 @@ _SHARE = 0.8
 """Of a call's time, what may be spent on having markets listed again."""
 
 COLD: Mapping[str, Any] = {"markets": None, "marketsAgeSeconds": None, "loading": False}
-
-
-class Leasing:
-    """``async with`` around one lease. Whatever ends the block gives the instance back."""
-
-    __slots__ = ("_account", "_lease", "_room")
-
-    def __init__(self, room: ExchangeRoom, account: AccountLike | None = None) -> None:
-        self._room = room
-        self._account = account
-        self._lease: Lease | None = None
-
-    async def __aenter__(self) -> Lease:
-        if self._lease is not None:
-            raise RuntimeError("a lease serves one `async with`; ask the gateway for another")
-        if self._account is None:
-            self._lease = await self._room.public()
-        else:
-            self._lease = await self._room.private(self._account)
-        self._lease._renew = self._renew
-        return self._lease
-
-    async def _renew(self, lease: Lease) -> bool:
-        return await self._room.renew(lease, self._account)
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._lease is not None:
-            self._room.take_back(self._lease)

@@ -24,7 +24,8 @@ from typing import Any, BinaryIO
 import orjson
 
 from ccxt_mcp.exchanges.catalog import catalog
-from ccxt_mcp.exchanges.snapshots import FORMAT, MAX_FRAME, Unreadable
+from ccxt_mcp.exchanges.ingestion import Unreadable
+from ccxt_mcp.exchanges.snapshots import FORMAT, MAX_FRAME
 
 __all__ = ["MAX_FILES", "MAX_FILE_BYTES", "Shelf", "fingerprint"]
 

@@ -1,8 +1,8 @@
-"""Market tables in memory: loaded once for everybody, kept fresh, shared by all who may.
+"""Market tables in memory: loaded once for everybody, and kept fresh.
 
 Owns: when tables are loaded again (before they age out, when a symbol is unknown) and how often at
-most; what a failed load means for the next caller; who shares tables. Refuses: knowing how to load
-(its users say), the form of tables, and files.
+most; what a failed load means for the next caller. Refuses: knowing how to load (its users say),
+who its users are (``library``), the form of tables, and files.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ccxt_mcp.errors import Failure
+from ccxt_mcp.exchanges.ingestion import Ingestion, Unreadable
 from ccxt_mcp.exchanges.markets import again, landed, shutting_down
-from ccxt_mcp.exchanges.snapshots import Ingestion, Unreadable
-from ccxt_mcp.exchanges.tables import Tables, let_go
+from ccxt_mcp.exchanges.tables import Tables
 
-__all__ = ["Frames", "Library", "Policy", "Source", "TablesUser"]
+__all__ = ["Frames", "Policy", "Source", "TablesUser"]
 
 Frames = AsyncIterator[tuple[bytes, bytes]]
 
@@ -60,75 +60,6 @@ class TablesUser(Protocol):
         """Told when there are new ones."""
 
 
-class Library:
-    """All tables in memory, by fingerprint.
-
-    Mutable: ``_sources`` (each has at least one user), ``_leaving`` (tables that were replaced and
-    wait for the last call that uses them), ``_tasks`` (tables being let go).
-    """
-
-    def __init__(self, policy: Policy, stored: Callable[[str, str], Frames] | None = None) -> None:
-        self.policy = policy
-        self._stored = stored
-        self._sources: dict[str, Source] = {}
-        self._leaving: dict[int, asyncio.TimerHandle] = {}
-        self._replaced = 0
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    def join(self, fingerprint: str, exchange: str, user: TablesUser) -> Source:
-        """The tables of a fingerprint, shared with all others who have joined it."""
-        source = self._sources.get(fingerprint)
-        if source is None:
-            source = self._sources[fingerprint] = Source(fingerprint, exchange, self)
-        source.users[id(user)] = user
-        return source
-
-    async def leave(self, source: Source, user: TablesUser) -> None:
-        """The last user's leaving stops what is under way and lets go of the tables."""
-        source.users.pop(id(user), None)
-        if source.users or self._sources.get(source.fingerprint) is not source:
-            return
-        del self._sources[source.fingerprint]
-        tables, source.tables = source.tables, None
-        await source.close()
-        if tables is not None:
-            self.release(tables)
-
-    def frames(self, exchange: str, fingerprint: str) -> Frames | None:
-        return None if self._stored is None else self._stored(exchange, fingerprint)
-
-    def replaced(self, tables: Tables) -> None:
-        """Let go of tables when no call can be using them any more."""
-
-        # By number: a callback that knew its own timer would keep both, and the tables, alive.
-        number = self._replaced = self._replaced + 1
-
-        def due() -> None:
-            del self._leaving[number]
-            self.release(tables)
-
-        loop = asyncio.get_running_loop()
-        self._leaving[number] = loop.call_later(self.policy.grace, due, context=Context())
-
-    def release(self, tables: Tables) -> None:
-        """Let go of tables that nobody uses."""
-        task = asyncio.get_running_loop().create_task(let_go(tables), context=Context())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def close(self) -> None:
-        sources, self._sources = list(self._sources.values()), {}
-        for source in sources:
-            source.tables = None
-            await source.close()
-        for timer in self._leaving.values():
-            timer.cancel()
-        self._leaving.clear()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-
 class Source:
     """The tables of one fingerprint, from disk at first, then from the exchange.
 
@@ -139,14 +70,23 @@ class Source:
     (the time has come; done as soon as somebody uses the tables), ``_used`` (since the last load).
     """
 
-    def __init__(self, fingerprint: str, exchange: str, library: Library) -> None:
+    def __init__(
+        self,
+        fingerprint: str,
+        exchange: str,
+        policy: Policy,
+        *,
+        stored: Callable[[], Frames | None],
+        replaced: Callable[[Tables], None],
+    ) -> None:
         self.fingerprint = fingerprint
         self.exchange = exchange
         self.users: dict[int, TablesUser] = {}
         self.tables: Tables | None = None
         self.failed: Failure | None = None
-        self._library = library
-        self._policy = library.policy
+        self._policy = policy
+        self._stored = stored
+        self._replaced = replaced
         self._flight: asyncio.Task[Failure | None] | None = None
         self._looked_on_disk = False
         self._starts: deque[float] = deque()
@@ -282,7 +222,7 @@ class Source:
         for user in list(self.users.values()):
             user.changed()
         if old is not None:
-            self._library.replaced(old)
+            self._replaced(old)
 
     def _remember(self, failure: Failure) -> Failure:
         self.failed = failure
@@ -311,7 +251,7 @@ class Source:
 
     async def _from_disk(self) -> Tables | None:
         """The tables of an earlier run, unless they are damaged or too old."""
-        frames: Any = self._library.frames(self.exchange, self.fingerprint)
+        frames: Any = self._stored()
         if frames is None:
             return None
         ingestion = Ingestion(self.fingerprint, "disk")

@@ -22,7 +22,7 @@ from ccxt_mcp.mechanisms.ledger import Charge, Ledger, Rules, Window
 
 __all__ = ["Charge", "Limiter", "Rules", "Window"]
 
-_PATIENCE = 5.0
+_PATIENCE = 3.0
 """Seconds that a flow is put back at most for what it asked for before."""
 _STEP = 0.001
 """Seconds between looks at least: what a loop's timers can tell apart (uvloop counts in ms)."""

@@ -113,6 +113,8 @@ def test_an_exchange_without_a_row_keeps_ccxts_pace_with_a_small_burst() -> None
     slow, fast = default_pool(1000.0), default_pool(20.0)
     assert slow is not None
     assert fast is not None
-    assert (slow.rules().rate, slow.rules().burst) == (pytest.approx(0.98), 3.0)
-    assert (fast.rules().rate, fast.rules().burst) == (pytest.approx(49.0), 50.0)
+    assert slow.rules().rate == pytest.approx(0.98)
+    assert slow.rules().burst == 3.0
+    assert fast.rules().rate == pytest.approx(49.0)
+    assert fast.rules().burst == 50.0
     assert default_pool(0.0) is None

@@ -14,8 +14,9 @@ import pytest
 
 from ccxt_mcp.exchanges import shelf as shelf_module
 from ccxt_mcp.exchanges.gateway import Gateway
+from ccxt_mcp.exchanges.ingestion import Unreadable
 from ccxt_mcp.exchanges.shelf import Shelf, fingerprint
-from ccxt_mcp.exchanges.snapshots import Unreadable, write
+from ccxt_mcp.exchanges.snapshots import write
 from ccxt_mcp.exchanges.tables import Tables
 from tests.unit.exchanges.conftest import Bench, paper
 

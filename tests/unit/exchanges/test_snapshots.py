@@ -10,17 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccxt_mcp.exchanges.snapshots import (
-    END,
-    HEAD,
-    TABLE,
-    Ingestion,
-    Unreadable,
-    Unsendable,
-    fills,
-    frame,
-    write,
-)
+from ccxt_mcp.exchanges.ingestion import Ingestion, Unreadable
+from ccxt_mcp.exchanges.snapshots import END, HEAD, TABLE, Unsendable, fills, frame, write
 from ccxt_mcp.exchanges.tables import Tables
 from tests.unit.exchanges.test_tables import carried, frames
 
@@ -113,6 +104,16 @@ def test_the_collector_never_walks_tables() -> None:
     # Still an ordinary dict, for whoever should change it against the rule.
     market["new"] = [1]
     assert market["info"]["x"][0]["y"] == [1]
+
+
+def test_a_text_that_occurs_often_is_one_object() -> None:
+    """Before: a quarter of a table's memory was texts such as TRADING and 0.01000000, by the
+    thousand."""
+    markets = {f"S{n}/B": {"symbol": f"S{n}/B", "info": {"x": ["0.01" + "0" * 6]}} for n in (1, 2)}
+    made = carried(tables(markets=markets, symbols=sorted(markets))).attributes
+    one, two = made["markets"].values()
+    assert one["info"]["x"][0] is two["info"]["x"][0]
+    assert one["symbol"] is made["symbols"][0]
 
 
 def feed(*given: tuple[bytes, Any]) -> Ingestion:

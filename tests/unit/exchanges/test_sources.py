@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from ccxt_mcp.errors import Code, Failure
+from ccxt_mcp.exchanges.library import Library
 from ccxt_mcp.exchanges.snapshots import write
-from ccxt_mcp.exchanges.sources import Frames, Library, Policy, Source
+from ccxt_mcp.exchanges.sources import Frames, Policy, Source
 from ccxt_mcp.exchanges.tables import Tables
 from ccxt_mcp.mechanisms.deadline import DEADLINE
 from tests.unit.exchanges.conftest import until

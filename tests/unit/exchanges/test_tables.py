@@ -13,9 +13,10 @@ import pytest
 from ccxt_mcp.exchanges.catalog import catalog
 from ccxt_mcp.exchanges.cloning import Mould
 from ccxt_mcp.exchanges.http import open_session
+from ccxt_mcp.exchanges.ingestion import Ingestion
 from ccxt_mcp.exchanges.jobs import fetch_tables
 from ccxt_mcp.exchanges.prototypes import build_prototype
-from ccxt_mcp.exchanges.snapshots import Ingestion, fills, write
+from ccxt_mcp.exchanges.snapshots import fills, write
 from ccxt_mcp.exchanges.tables import _PASSING, Tables, differences, let_go
 from ccxt_mcp.settings import ExchangeProfile
 from ccxt_mcp.simulation import SimulatedExchange, SimulationConfig

@@ -97,7 +97,13 @@ async def make_world(
         )
         gateway = Gateway(settings.exchanges, ccxt_timeout=settings.ccxt_timeout)
         accounts = load_accounts(settings, {}, gateway.exchange_ids())
-        calls = Calls(gateway, accounts, settings.model_copy(update={"tool_timeout": deadline}))
+        calls = Calls(
+            gateway,
+            accounts,
+            settings.model_copy(update={"tool_timeout": deadline}),
+            # Retries without their pauses.
+            jitter=lambda _: 0.0,
+        )
         await gateway.start()
         try:
             yield World(sim, gateway, accounts, calls, build_server(calls, version="0"), demo)

@@ -1,0 +1,118 @@
+"""Every fault of an exchange with every tool that asks it: the code, the requests, and what comes
+after."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mcp.client import Client
+
+from ccxt_mcp.simulation import Fault
+from tests.unit.tools.world import Outcome, World, make_world
+
+SYMBOL = {"symbol": "BTC/USDT"}
+READS: dict[str, tuple[dict[str, Any], str]] = {
+    "get_ticker": (SYMBOL, "GET /api/v3/ticker/24hr"),
+    "get_orderbook": (SYMBOL, "GET /api/v3/depth"),
+    "get_ohlcv": (SYMBOL, "GET /api/v3/klines"),
+    "account_balance": ({}, "GET /api/v3/account"),
+    "get_open_orders": ({}, "GET /api/v3/openOrders"),
+    "get_order_history": (SYMBOL, "GET /api/v3/allOrders"),
+}
+"""Tool → arguments and the one request that it needs."""
+
+
+def _said(status: int, code: int) -> Fault:
+    return Fault(kind="status", status=status, body={"code": code, "msg": "no"})
+
+
+MATRIX: dict[str, tuple[Fault, str, int]] = {
+    "silence": (Fault(kind="hang"), "timeout", 1),
+    "drip": (Fault(kind="drip", interval_ms=50), "timeout", 1),
+    "reset": (Fault(kind="reset"), "exchange_unavailable", 3),
+    "reply lost": (Fault(kind="reply_lost"), "exchange_unavailable", 3),
+    "truncated": (Fault(kind="truncated"), "bad_response", 2),
+    "broken off": (Fault(kind="truncated", variant="long"), "bad_response", 2),
+    "page": (Fault(kind="html"), "bad_response", 2),
+    "nothing": (Fault(kind="empty"), "bad_response", 2),
+    "object without fields": (Fault(kind="malformed"), "bad_response", 2),
+    "null": (Fault(kind="malformed", body="null"), "bad_response", 2),
+    "number": (Fault(kind="malformed", body=17), "bad_response", 2),
+    "rows of null": (Fault(kind="malformed", body=[None]), "bad_response", 2),
+    "redirect": (Fault(kind="status", status=302), "bad_response", 2),
+    "400": (_said(400, -1100), "invalid_argument", 1),
+    "401": (_said(401, -2015), "authentication_failed", 1),
+    "418": (Fault(kind="status", status=418), "rate_limited", 1),
+    "429": (Fault(kind="status", status=429), "rate_limited", 1),
+    "500": (Fault(kind="status", status=500), "exchange_unavailable", 3),
+    "502": (Fault(kind="status", status=502, body="<html>"), "exchange_unavailable", 3),
+    "503": (Fault(kind="status", status=503), "exchange_unavailable", 3),
+    "504": (Fault(kind="status", status=504, body="<html>"), "timeout", 3),
+    "507": (Fault(kind="status", status=507, body={}), "exchange_unavailable", 3),
+    "late": (Fault(kind="latency", milliseconds=20), "ok", 1),
+}
+"""What happens → the fault, the failure's code, the requests that the exchange sees."""
+
+
+def asked(world: World) -> int:
+    """Requests that the exchange has seen, but for those about its clock."""
+    counted = world.sim.counters.snapshot()
+    return counted.total - counted.by_route.get("GET /api/v3/time", 0)
+
+
+async def test_every_fault_is_told_by_every_tool_and_costs_what_the_table_says(
+    tmp_path: Path,
+) -> None:
+    """Before: one request whatever happened; and, for the malformed answers, an empty balance or no
+    orders, as a success."""
+    found: dict[str, Any] = {}
+    async with make_world(tmp_path, deadline=2.0, ccxt_timeout=0.4) as world:
+        async with world.gateway.public("paper"):
+            """Market tables, which may take longer than this deadline."""
+        async with asyncio.timeout(90), Client(world.server) as client:
+            for name, (fault, code, requests) in MATRIX.items():
+                for tool, (arguments, _) in READS.items():
+                    before = asked(world)
+                    fault_id = world.sim.faults.add(fault)
+                    told = Outcome(await client.call_tool(tool, arguments))
+                    world.sim.faults.clear(fault_id)
+                    seen = asked(world) - before
+                    after = Outcome(await client.call_tool(tool, arguments))
+                    outcome = (told.failure.get("code", "ok"), seen, after.is_error)
+                    if outcome != (code, requests, False):
+                        found[f"{name}, {tool}"] = outcome, told, after
+    assert found == {}
+
+
+@pytest.mark.parametrize("tool", READS)
+async def test_a_fault_that_passes_is_not_noticed(tmp_path: Path, tool: str) -> None:
+    """Before: each of these was the caller's failure."""
+    arguments, route = READS[tool]
+    async with make_world(tmp_path) as world:
+        await world.call("get_ticker", SYMBOL)
+        for fault in (
+            Fault(kind="reset", route=route, times=2),
+            Fault(kind="status", status=503, route=route, times=2),
+            Fault(kind="truncated", route=route, times=1),
+            Fault(kind="html", route=route, times=1),
+        ):
+            world.sim.counters.reset()
+            world.sim.faults.add(fault)
+            outcome = await world.call(tool, arguments)
+            assert not outcome.is_error, outcome
+            assert world.sim.counters.snapshot().by_route[route] == (fault.times or 0) + 1
+
+
+async def test_nothing_is_tried_again_once_the_deadline_is_near(tmp_path: Path) -> None:
+    """A reset after half of the tool's time: the rest is less than one CCXT timeout."""
+    async with make_world(tmp_path, deadline=0.6, ccxt_timeout=0.5) as world:
+        await world.call("get_markets")
+        world.sim.set_latency(150)
+        world.sim.faults.add(Fault(kind="reset"))
+        before = asked(world)
+        outcome = await world.call("get_open_orders")
+        assert outcome.failure["code"] == "exchange_unavailable"
+        assert asked(world) - before == 1
