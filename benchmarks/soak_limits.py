@@ -49,7 +49,7 @@ LEAVING = 0.25
 
 @dataclass(slots=True)
 class Session:
-    """What one session got: weight of its answered calls, seconds of each, refusals, departures."""
+    """What one session got: weight of its answered calls, seconds of each, outcomes, departures."""
 
     weight: int = 0
     took: list[float] = field(default_factory=list)
@@ -189,8 +189,8 @@ async def _run(
             continue
         code = _code(answer)
         mine.codes[code] += 1
-        mine.took.append(time.monotonic() - now)
         if code == "ok":
+            mine.took.append(time.monotonic() - now)
             mine.weight += weight
         else:
             if code != "rate_limited":

@@ -25,7 +25,9 @@ from ccxt_mcp.calls.retries import after_a_write, full_jitter, persistently
 from ccxt_mcp.errors import Code, Failure
 from ccxt_mcp.exchanges.gateway import Gateway
 from ccxt_mcp.exchanges.lease import Lease
+from ccxt_mcp.mechanisms.admission import Admission, Slot
 from ccxt_mcp.mechanisms.deadline import DEADLINE
+from ccxt_mcp.model import CALLER
 from ccxt_mcp.settings import Settings
 
 __all__ = ["Call", "Calls"]
@@ -103,7 +105,8 @@ class Call:
     async def public(self, exchange: str | None, method: str) -> AsyncIterator[Lease]:
         """A keyless instance; ``method`` names what it is wanted for."""
         self._enter(method, Side.PUBLIC)
-        async with self.gateway.public(self.choose_exchange(exchange)) as lease:
+        name = self.choose_exchange(exchange)
+        async with self._slot(name, None), self.gateway.public(name) as lease:
             yield lease
 
     @asynccontextmanager
@@ -112,8 +115,18 @@ class Call:
     ) -> AsyncIterator[Lease]:
         """An instance with the account's keys, made for this call and dropped after it."""
         self._enter(method, Side.PRIVATE)
-        async with self.gateway.private(self.choose_account(exchange, account)) as lease:
+        chosen = self.choose_account(exchange, account)
+        async with (
+            self._slot(chosen.exchange, chosen.name),
+            self.gateway.private(chosen) as lease,
+        ):
             yield lease
+
+    def _slot(self, exchange: str, account: str | None) -> Slot:
+        """A place among the calls under way; an account stands for its key."""
+        caller = CALLER.get()
+        flow = (caller.principal.name, caller.session)
+        return self._calls.admission.slot(exchange, account, flow)
 
     async def fetch(self, lease: Lease, method: str, *args: Any, **kwargs: Any) -> Any:
         """Call a unified method that the table allows; a read again where ``retries`` says so.
@@ -178,6 +191,13 @@ class Calls:
         self.jitter = jitter
         self._redact = redact
         self._timeout = settings.tool_timeout
+        total = settings.max_calls
+        self.admission = Admission(
+            total=total,
+            per_exchange=max(1, total // 2),
+            per_key=max(1, total // 4),
+            queue=settings.call_queue_max,
+        )
 
     def begin(self, name: str) -> Call:
         """A call that has not used anything yet; ``name`` is the tool's."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 from typing import Generic, TypeVar
 
 from ccxt_mcp.errors import Code, Failure
@@ -45,7 +46,10 @@ class Loaded(Generic[T]):
         if self._closed:
             raise shutting_down(self._name)
         if self._task is None:
-            self._task = asyncio.create_task(self._run(), name=f"load {self._name}")
+            # A context of its own: the first caller's deadline is not everybody's.
+            self._task = asyncio.get_running_loop().create_task(
+                self._run(), name=f"load {self._name}", context=Context()
+            )
             self._task.add_done_callback(self._done)
         outcome = await landed(self._task, self._name)
         if isinstance(outcome, Failure):

@@ -278,6 +278,21 @@ class Settings(BaseModel):
     lane_queue_max: Annotated[int, Number] = _count(
         64, "Calls that may wait in one session's queue.", 1, 10_000, "calls"
     )
+    max_calls: Annotated[int, Number] = _count(
+        100,
+        "Calls under way at exchanges; at most half of them for one exchange and a quarter for one"
+        " account, so that one that hangs cannot stop the others.",
+        1,
+        10_000,
+        "calls",
+    )
+    call_queue_max: Annotated[int, Number] = _count(
+        1000,
+        "Calls of all sessions that may wait for their turn; beyond it `overloaded`.",
+        1,
+        100_000,
+        "calls",
+    )
     session_idle_timeout: Annotated[float, Number] = _seconds(
         1800.0, "A session without calls for so long is closed.", le=2_592_000
     )

@@ -45,7 +45,7 @@ class _Cut(Exception):
 def _instance(exchange: str, kind: str, *, keyed: bool) -> tuple[Any, list[Any]]:
     """An instance with one market of each kind, and the list of what it would request."""
     # What an account is, which CCXT would ask first.
-    facts = {
+    facts: dict[str, dict[str, Any]] = {
         "kucoin": {"uta": False, "hf": True},
         "bitget": {"uta": False},
         "gate": {"unifiedAccount": False},

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import gc
+import ssl
 import weakref
 from collections.abc import Iterator
 from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp.client_reqrep import ConnectionKey
 
-from ccxt_mcp.errors import Code, Failure
+from ccxt_mcp.errors import CODES, Code, Failure
 from ccxt_mcp.exchanges.failures import (
     HINTS,
     MAX_WORDS,
@@ -21,6 +23,7 @@ from ccxt_mcp.exchanges.failures import (
     spoken,
     translate,
 )
+from ccxt_mcp.exchanges.http import AnswerTooLarge
 
 
 def names(tree: dict[str, Any]) -> Iterator[str]:
@@ -140,6 +143,35 @@ def test_network_errors_are_told_apart(
     assert failure.code == code
     assert words in failure.message
     assert "http" not in failure.message.lower().replace("valid http", "")
+
+
+def test_an_answer_beyond_all_bounds_says_what_to_do() -> None:
+    failure = translated(caused("ExchangeError", AnswerTooLarge()))
+    assert failure.code is Code.BAD_RESPONSE
+    assert failure.message == "main: the answer is too large to be read"
+    assert "smaller `limit`" in failure.hint
+    assert not failure.retryable
+
+
+def test_an_untrusted_certificate_is_not_worth_another_try() -> None:
+    """It will be the same in a second; a TLS connection that broke may be well then."""
+    key: Any = ConnectionKey("x", 443, True, True, None, None, None)
+    certificate = aiohttp.ClientConnectorCertificateError(key, ssl.SSLCertVerificationError())
+    failure = translated(caused("ExchangeNotAvailable", certificate))
+    assert failure.code is Code.EXCHANGE_UNAVAILABLE
+    assert "`ca_file`" in failure.hint
+    assert not failure.retryable
+    broken = aiohttp.ClientConnectorSSLError(key, OSError())
+    assert translated(caused("ExchangeNotAvailable", broken)).retryable
+
+
+@pytest.mark.parametrize("name", HINTS)
+def test_a_hint_names_a_next_step(name: str) -> None:
+    """Where a code's own hint would send the caller astray: "the time in force cannot be kept" is
+    an invalid order, but not one that breaks the market's limits."""
+    failure = translated(ccxt_error(name, "binance no"))
+    assert failure.hint == HINTS[name] != CODES[failure.code].hint
+    assert failure.hint.endswith(".")
 
 
 @pytest.mark.parametrize("error", [KeyError("s3cret"), TypeError("x"), ValueError(), IndexError()])

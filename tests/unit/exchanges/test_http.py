@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import gzip
 import ipaddress
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -16,6 +17,7 @@ import yarl
 from aiohttp import web
 
 from ccxt_mcp.errors import Code, ConfigurationError, Failure
+from ccxt_mcp.exchanges import http
 from ccxt_mcp.exchanges.failures import Wire
 from ccxt_mcp.exchanges.gateway import Gateway
 from ccxt_mcp.exchanges.http import WIRE, RoutedSession, open_session, trust_store, trusting
@@ -125,6 +127,58 @@ async def test_a_request_is_never_sent_twice(method: str) -> None:
             await send(session, "https://api.example.com/order", method)
         await session.close()
         assert paths == ["/first", "/order"]
+
+
+@pytest.mark.parametrize("way", ["declared", "chunked", "compressed"])
+async def test_a_body_beyond_the_bound_is_not_read(
+    monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """Before: one answer could take all memory; a few kilobytes, once unpacked, too. The connection
+    is not used again, since the rest is still to come on it."""
+    monkeypatch.setattr(http, "MAX_ANSWER", 1_000_000)
+    sizes = iter([1_000_000, 50_000_000, 10])
+
+    async def large(_: web.BaseRequest) -> web.Response:
+        body = b" " * next(sizes)
+        if way == "compressed":
+            return web.Response(body=gzip.compress(body), headers={"Content-Encoding": "gzip"})
+        response = web.Response(body=body)
+        if way == "chunked":
+            response.enable_chunked_encoding()
+        return response
+
+    async with serving(large) as base_url:
+        session = open_session(base_url=base_url, proxy=None, tls=None)
+        assert len((await send(session, "https://api.example.com/"))[1]) == 1_000_000
+        with pytest.raises(http.AnswerTooLarge):
+            await send(session, "https://api.example.com/")
+        assert len((await send(session, "https://api.example.com/"))[1]) == 10
+        assert session.connections == 2
+        await session.close()
+
+
+async def test_what_could_not_be_connected_to_counts_as_not_sent() -> None:
+    """Before: a refused connection looked like a request without an answer; for an order, the
+    difference between "not sent" and "may have happened"."""
+
+    async def dropping(request: web.BaseRequest) -> web.Response:
+        assert request.transport is not None
+        request.transport.abort()
+        return web.Response()
+
+    records = []
+    async with serving(dropping) as base_url:
+        addresses = [base_url, "http://127.0.0.1:1"]
+        for address in addresses:
+            session = open_session(base_url=address, proxy=None, tls=None)
+            record = Wire()
+            token = WIRE.set(record)
+            with pytest.raises(aiohttp.ClientConnectionError):
+                await send(session, "https://api.example.com/", "post")
+            WIRE.reset(token)
+            records.append((record.sent, record.answered, session.requests))
+            await session.close()
+    assert records == [(1, 0, 1), (0, 0, 1)]
 
 
 async def test_a_redirect_is_not_followed() -> None:

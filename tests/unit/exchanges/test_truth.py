@@ -84,7 +84,7 @@ def test_a_write_may_be_confirmed_by_a_single_value(body: str) -> None:
         ("binance", "privateGetAccount", '{"balances":[1]}', r"in 'balances\[\]' a number where"),
         ("binance", "privateGetAccount", "[]", "GET account is a list where an object is due"),
         ("binance", "publicGetDepth", '{"bids":[]}', "lacks 'asks'"),
-        ("binance", "publicGetDepth", '{"bids":[1],"asks":[]}', r"in 'bids\[\]' a number where a l"),
+        ("binance", "publicGetDepth", '{"bids":[1],"asks":[]}', r"in 'bids\[\]' a number where a"),
         ("binance", "publicGetKlines", '{"code":0}', "is an object where a list is due"),
         ("binance", "publicGetTicker24hr", '{"price":"1"}', "lacks 'symbol'"),
         ("binance", "publicGetTicker24hr", '[{"symbol":"A"},{}]', r"lacks '\[\].symbol'"),
@@ -99,7 +99,7 @@ def test_a_write_may_be_confirmed_by_a_single_value(body: str) -> None:
             r"has in 'result.open.\*' a number where an object is due$",
         ),
         ("kraken", "publicGetTicker", '{"error":[],"result":{}}', "has nothing in 'result'"),
-        ("kraken", "privatePostBalanceEx", '{"error":[],"result":[]}', "'result' a list where an o"),
+        ("kraken", "privatePostBalanceEx", '{"error":[],"result":[]}', "'result' a list where an"),
         ("okx", "privateGetAccountBalance", '{"code":"0","data":[]}', "has nothing in 'data'"),
         ("okx", "privateGetTradeOrdersPending", '{"code":"0","data":{}}', "'data' an object where"),
         ("bybit", "privateGetV5OrderRealtime", '{"retCode":0,"result":{}}', "lacks 'result.list'"),
@@ -118,8 +118,8 @@ def test_a_write_may_be_confirmed_by_a_single_value(body: str) -> None:
             "{}",
             "to GET brokerage/orders/historical/{order_id} lacks 'order'",
         ),
-        ("hyperliquid", "publicPostInfo type=openOrders", "{}", "POST info type=openOrders is an o"),
-        ("hyperliquid", "publicPostInfo type=clearinghouseState", "[]", "is a list where an object"),
+        ("hyperliquid", "publicPostInfo type=openOrders", "{}", "POST info type=openOrders is an"),
+        ("hyperliquid", "publicPostInfo type=clearinghouseState", "[]", "is a list where an o"),
     ],
 )  # fmt: skip
 def test_a_container_of_the_wrong_shape_is_refused(
@@ -176,8 +176,8 @@ def leanest(shape: Any) -> Any:
 def fuller(shape: Any) -> Any:
     """An answer that fits, with a row in every list."""
     if isinstance(shape, dict):
-        out = {key.rstrip("?"): fuller(each) for key, each in shape.items() if key[-1] not in "*+"}
-        return out | {"some": fuller(shape[k]) for k in ("*", "+") if k in shape}
+        names = {key: "some" if key in ("*", "+") else key.rstrip("?") for key in shape}
+        return {names[key]: fuller(each) for key, each in shape.items()}
     if isinstance(shape, list):
         return [fuller(shape[0])] if shape else []
     if isinstance(shape, tuple):

@@ -151,7 +151,7 @@ def test_no_window_of_the_venue_is_ever_exceeded(steps: list[Any], offset: float
     for pause, cost, there, back, end in steps:
         until = now + pause
         while True:
-            due = min((each for each in answers if each[0] <= until), default=None)
+            due = min((e for e in answers if e[0] <= until), key=lambda e: e[0], default=None)
             if due is None:
                 break
             answers.remove(due)
