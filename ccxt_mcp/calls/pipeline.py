@@ -16,13 +16,14 @@ import logging
 import secrets
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any, TypeVar
 
 from ccxt_mcp.accounts import Account, Accounts
 from ccxt_mcp.calls.policy import Effect, Operation, Side, operation
 from ccxt_mcp.calls.retries import after_a_write, full_jitter, persistently
 from ccxt_mcp.errors import Code, Failure
+from ccxt_mcp.exchanges.failures import Wire
 from ccxt_mcp.exchanges.gateway import Gateway
 from ccxt_mcp.exchanges.lease import Lease
 from ccxt_mcp.mechanisms.admission import Admission, Slot
@@ -106,7 +107,10 @@ class Call:
         """A keyless instance; ``method`` names what it is wanted for."""
         self._enter(method, Side.PUBLIC)
         name = self.choose_exchange(exchange)
-        async with self._slot(name, None), self.gateway.public(name) as lease:
+        async with (
+            self._slot(name, None),
+            self._taken(self.gateway.public(name)) as lease,
+        ):
             yield lease
 
     @asynccontextmanager
@@ -118,9 +122,22 @@ class Call:
         chosen = self.choose_account(exchange, account)
         async with (
             self._slot(chosen.exchange, chosen.name),
-            self.gateway.private(chosen) as lease,
+            self._taken(self.gateway.private(chosen)) as lease,
         ):
             yield lease
+
+    @asynccontextmanager
+    async def _taken(self, leasing: AbstractAsyncContextManager[Lease]) -> AsyncIterator[Lease]:
+        """A lease; what had to be read for it (market tables) is tried again like any read."""
+        async with AsyncExitStack() as stack:
+            calls = self._calls
+            yield await persistently(
+                lambda: stack.enter_async_context(leasing),
+                # Who sent what is not known here; so a timeout counts as a silence.
+                wire=Wire,
+                ccxt_timeout=calls.settings.ccxt_timeout,
+                jitter=calls.jitter,
+            )
 
     def _slot(self, exchange: str, account: str | None) -> Slot:
         """A place among the calls under way; an account stands for its key."""

@@ -9,9 +9,9 @@ Fairness: while two flows both have entries waiting, what they have been served 
 the cost of one entry of each (Goyal, Vin, Cheng 1997, theorem 1). An entry that is removed unserved
 leaves no trace.
 
-``most`` bounds the price of one entry: what it costs beyond that is not held against its flow.
-Without it, a flow that asked for something dear among many that ask for something cheap waits for
-its next turn until every one of them has had as much, longer than anybody's patience.
+``bound`` limits how far a flow is put back for what it had before. Without that, a flow that asked
+for something dear among many that ask for something cheap waits for its next turn until every one
+of them has had as much, longer than anybody's patience.
 """
 
 from __future__ import annotations
@@ -43,19 +43,21 @@ class FairQueue(Generic[T]):
     Attributes:
         cost: the sum of all entries.
         active: how many flows have entries.
-        most: the most of an entry's cost that counts in the order; may be changed at any time.
 
     Invariants: ``cost`` and ``active`` are what they say; a flow with entries has exactly one valid
     place in ``_order``; ``_now`` never falls while anybody waits; flows are forgotten once their
     tag says nothing any more.
     """
 
-    __slots__ = ("_count", "_flows", "_now", "_order", "_places", "active", "cost", "most")
+    __slots__ = (
+        *("_count", "_enforced", "_flows", "_most", "_now", "_order", "_places"),
+        *("active", "cost"),
+    )
 
     def __init__(self) -> None:
         self.cost = 0.0
         self.active = 0
-        self.most = inf
+        self._most = self._enforced = inf
         self._count = 0
         self._now = 0.0
         self._places = 0
@@ -82,8 +84,19 @@ class FairQueue(Generic[T]):
         self.cost += cost
         if len(found.entries) == 1:
             self.active += 1
-            found.tag = max(found.tag, self._now)
+            found.tag = min(max(found.tag, self._now), self._now + self._most)
             self._place(found)
+
+    def bound(self, most: float) -> None:
+        """From now on nobody is more than ``most`` units of service to each flow behind."""
+        self._most = most
+        if most > self._enforced / 2:
+            # By halves: putting all in order again at every step would cost more than it gives.
+            return
+        self._enforced = most
+        for flow in self._flows.values():
+            flow.tag = min(flow.tag, self._now + most)
+        self._reorder()
 
     def head(self) -> tuple[float, T] | None:
         """Cost and item of whom to serve next."""
@@ -103,7 +116,7 @@ class FairQueue(Generic[T]):
         cost, _ = flow.entries.popleft()
         if served:
             self._now = tag
-            flow.tag = tag + min(cost, self.most)
+            flow.tag = tag + min(cost, self._most)
         if not flow.entries:
             self.active -= 1
         self._gone(cost)
@@ -126,7 +139,7 @@ class FairQueue(Generic[T]):
     def ahead(self, flow: Hashable) -> float:
         """What is served before a new entry of ``flow``, if nobody else comes."""
         found = self._flows.get(flow)
-        mine, before, most = self._now, 0.0, self.most
+        mine, before, most = self._now, 0.0, self._most
         if found is not None:
             before = sum(cost for cost, _ in found.entries)
             mine = max(found.tag, self._now) + sum(min(cost, most) for cost, _ in found.entries)
@@ -144,9 +157,16 @@ class FairQueue(Generic[T]):
         self._places += 1
         flow.place = self._places
         if len(self._order) > 2 * len(self._flows) + 64:
-            self._order = [row for row in self._order if row[2].place == row[1] and row[2].entries]
-            heapify(self._order)
+            self._reorder()
         heappush(self._order, (flow.tag, flow.place, flow))
+
+    def _reorder(self) -> None:
+        self._order = [
+            (flow.tag, place, flow)
+            for _, place, flow in self._order
+            if flow.place == place and flow.entries
+        ]
+        heapify(self._order)
 
     def _gone(self, cost: float) -> None:
         self._count -= 1
@@ -154,6 +174,7 @@ class FairQueue(Generic[T]):
         if not self._count:
             # Nobody waits: whoever comes next owes nobody anything.
             self.cost = self._now = 0.0
+            self._enforced = inf
             self._flows.clear()
             self._order.clear()
 

@@ -230,7 +230,7 @@ class Limiter:
         if deadline is not None:
             waiter.expiry = loop.call_at(deadline, self._expire, waiter)
         self._queue.push(flow, cost, waiter)
-        self._queue.most = _PATIENCE * self._ledger.rules.rate / self._queue.active
+        self._queue.bound(_PATIENCE * self._ledger.rules.rate / self._queue.active)
         self._pump()
         return waiter
 

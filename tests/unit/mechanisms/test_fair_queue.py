@@ -113,7 +113,7 @@ def test_a_dear_entry_does_not_cost_its_flow_more_than_the_most_that_counts() ->
     """Before: who had asked for 80 units among sixty who ask for 2 was next served after 40 rounds
     of all the others, and refused long before."""
     queue: FairQueue[str] = FairQueue()
-    queue.most = 6.0
+    queue.bound(6.0)
     queue.push("dear", 80.0, "d1")
     queue.push("dear", 80.0, "d2")
     for number in range(60):
@@ -121,3 +121,18 @@ def test_a_dear_entry_does_not_cost_its_flow_more_than_the_most_that_counts() ->
             queue.push(number, 2.0, f"{number}-{turn}")
     assert queue.ahead("dear") == 160.0 + 60 * 7 * 2
     assert drained(queue).index("d2") == 1 + 60 * 3
+
+
+def test_who_was_put_back_among_few_is_not_kept_back_among_many() -> None:
+    """Before: what had been dear while two waited was still held against its flow among sixty."""
+    queue: FairQueue[str] = FairQueue()
+    queue.bound(100.0)
+    queue.push("dear", 80.0, "d1")
+    queue.push("other", 2.0, "o")
+    queue.pop()
+    queue.push("dear", 2.0, "d2")
+    for number in range(60):
+        for turn in range(10):
+            queue.push(number, 2.0, f"{number}-{turn}")
+    queue.bound(3.0)
+    assert drained(queue).index("d2") <= 1 + 60 * 2

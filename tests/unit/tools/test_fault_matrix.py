@@ -106,6 +106,25 @@ async def test_a_fault_that_passes_is_not_noticed(tmp_path: Path, tool: str) -> 
             assert world.sim.counters.snapshot().by_route[route] == (fault.times or 0) + 1
 
 
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(kind="reset", route="*/exchangeInfo", times=2),
+        Fault(kind="truncated", route="*/exchangeInfo", times=1),
+    ],
+    ids=lambda fault: fault.kind,
+)
+async def test_a_first_call_gets_over_a_fault_of_the_market_load(
+    tmp_path: Path, fault: Fault
+) -> None:
+    """Before: whoever came first to a cold exchange got the failure of the load."""
+    async with make_world(tmp_path) as world:
+        world.sim.faults.add(fault)
+        assert not (await world.call("get_open_orders")).is_error
+        seen = world.sim.counters.snapshot().by_route["GET /api/v3/exchangeInfo"]
+        assert seen == (fault.times or 0) + 1
+
+
 async def test_nothing_is_tried_again_once_the_deadline_is_near(tmp_path: Path) -> None:
     """A reset after half of the tool's time: the rest is less than one CCXT timeout."""
     async with make_world(tmp_path, deadline=0.6, ccxt_timeout=0.5) as world:
