@@ -19,7 +19,7 @@ class Side(StrEnum):
     """Whose data a method deals with, hence which kind of instance it runs on."""
 
     PUBLIC = "public"
-    """The market's: a shared instance without credentials."""
+    """The market's: an instance without credentials."""
     PRIVATE = "private"
     """An account's: an instance made for the call and dropped after it."""
 

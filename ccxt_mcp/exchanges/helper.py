@@ -1,18 +1,21 @@
 """The server's side of a helper process: start it, read what it sends, see that it ends.
 
 Owns: one process per load, its pipes and its end, on whatever way the load ends. Refuses: what the
-process does (``loader``), and deciding what to do without it (``markets``).
+process does (``loader``), and deciding what to do without it (``fetching``).
 
-``asyncio``'s subprocesses and no ``multiprocessing``: nothing is forked with a running event loop's
-state in it, nothing is unpickled, and no resource tracker stays behind.
+No ``multiprocessing``: nothing is forked with a running event loop's state in it, nothing is
+unpickled, and no resource tracker stays behind. Nor the loop's own subprocesses: uvloop forks on
+the loop's thread, which takes 25 ms of CPU (and 100 ms in all) in a process of 1 GB;
+``subprocess`` uses vfork, and does it in a thread here.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import functools
 import logging
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -54,19 +57,13 @@ async def load_apart(
     """
     try:
         line = job.as_line()
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", _PROGRAM),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=_environment(),
-            limit=1 << 18,
-        )
-    except (OSError, NotImplementedError, TypeError, ValueError) as error:
+        process = await _started()
+    except (OSError, TypeError, ValueError) as error:
         raise CannotHelp(f"no process can be started ({type(error).__name__})") from None
     helper = _Helper(job, process, pacing, redact)
     try:
         async with asyncio.timeout(limit):
+            await helper.connect()
             return await helper.work(line)
     except TimeoutError:
         raise Failure(
@@ -77,6 +74,30 @@ async def load_apart(
         ) from None
     finally:
         await helper.end()
+
+
+async def _started() -> subprocess.Popen[bytes]:
+    def start() -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            (sys.executable, "-P", "-m", _PROGRAM),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+            env=_environment(),
+        )
+
+    starting = asyncio.ensure_future(asyncio.to_thread(start))
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        # It is being started all the same; nobody else would see that it ends.
+        await asyncio.wait([starting])
+        if starting.exception() is None:
+            process = starting.result()
+            process.kill()
+            process.communicate()
+        raise
 
 
 def _environment() -> dict[str, str]:
@@ -97,7 +118,7 @@ class _Helper:
     def __init__(
         self,
         job: Job,
-        process: asyncio.subprocess.Process,
+        process: subprocess.Popen[bytes],
         pacing: Any,
         redact: Callable[[str], str],
     ) -> None:
@@ -106,6 +127,25 @@ class _Helper:
         self._redact = redact
         self._ready = False
         self._paced = PacedFromAfar(pacing, self._say)
+        self._out = asyncio.StreamReader(limit=1 << 18)
+        self._error = asyncio.StreamReader()
+        self._pipes: list[asyncio.BaseTransport] = []
+        self._in: asyncio.WriteTransport | None = None
+        self._words: asyncio.Task[None] | None = None
+
+    async def connect(self) -> None:
+        """Take the pipes. Raises ``CannotHelp`` where the event loop cannot read pipes."""
+        loop, process = asyncio.get_running_loop(), self._process
+        try:
+            for reader, pipe in ((self._out, process.stdout), (self._error, process.stderr)):
+                made: tuple[asyncio.BaseTransport, Any] = await loop.connect_read_pipe(
+                    functools.partial(asyncio.StreamReaderProtocol, reader), pipe
+                )
+                self._pipes.append(made[0])
+            self._in, _ = await loop.connect_write_pipe(asyncio.Protocol, process.stdin)
+            self._pipes.append(self._in)
+        except (OSError, NotImplementedError) as error:
+            raise CannotHelp(f"pipes cannot be read ({type(error).__name__})") from None
         self._words = asyncio.create_task(self._listen())
 
     async def work(self, line: bytes) -> Tables:
@@ -137,11 +177,12 @@ class _Helper:
 
     async def end(self) -> None:
         """Kill the process unless it is gone, and take leave of its pipes."""
-        process = self._process
-        with contextlib.suppress(ProcessLookupError):
-            if process.returncode is None:
-                process.kill()
-        self._words.cancel()
+        # Nothing else reaps it: the number can be no other process's yet.
+        self._process.kill()
+        for pipe in self._pipes:
+            pipe.close()
+        if self._words is not None:
+            self._words.cancel()
         ending = asyncio.create_task(self._see_off())
         try:
             await asyncio.shield(ending)
@@ -151,46 +192,52 @@ class _Helper:
 
     async def _see_off(self) -> None:
         await self._paced.close()
-        await asyncio.gather(self._words, return_exceptions=True)
-        # Reads the pipes to their ends: until then the transport would stay open.
-        with contextlib.suppress(TimeoutError, OSError):
-            async with asyncio.timeout(_END):
-                await self._process.communicate()
+        if self._words is not None:
+            await asyncio.gather(self._words, return_exceptions=True)
+        await asyncio.to_thread(self._process.wait)
+        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
+            if pipe is not None:
+                pipe.close()
+        # Transports close their pipes one turn of the loop after they were told to.
+        await asyncio.sleep(0)
 
     async def _frame(self) -> tuple[bytes, bytes] | None:
         """The next frame; ``None`` at the end of the process."""
-        out = self._process.stdout
-        assert out is not None
         try:
-            length = int.from_bytes(await out.readexactly(4), "big")
+            length = int.from_bytes(await self._out.readexactly(4), "big")
             if not 1 <= length <= MAX_FRAME:
                 raise Unreadable("no frames")
-            data = await out.readexactly(length)
+            data = await self._out.readexactly(length)
         except asyncio.IncompleteReadError:
             return None
         return data[:1], data[1:]
 
     async def _listen(self) -> None:
         """Keep the end of what the process says to people, and log it if it failed."""
-        error = self._process.stderr
-        assert error is not None
         words = b""
-        while more := await error.read(_WORDS):
+        while more := await self._error.read(_WORDS):
             words = (words + more)[-_WORDS:]
         if words.strip():
             text = self._redact(words.decode(errors="replace").strip())
             _log.warning("helper process of %s: %s", self._job.name, text)
 
     async def _ended(self) -> Failure | CannotHelp:
-        code = await self._process.wait()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(1):
-                await self._words
+        # Its output has ended; that it has itself, and is not merely silent, is seen to here.
+        code = await asyncio.to_thread(self._waited)
+        if self._words is not None:
+            await asyncio.wait([self._words], timeout=1)
         if not self._ready and code > 0:
             # A Python that cannot import us; it will not be able to the next time either.
             return CannotHelp(f"the helper process cannot run here (exit code {code})")
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
         return self._broken(f"ended before its work was done ({how})")
+
+    def _waited(self) -> int:
+        try:
+            return self._process.wait(_END)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return self._process.wait()
 
     def _broken(self, what: str) -> Failure:
         return Failure(
@@ -204,5 +251,5 @@ class _Helper:
 
     def _say(self, line: bytes) -> None:
         # Short lines, and a process that reads or is dead: never worth waiting for.
-        if self._process.stdin is not None and not self._process.stdin.is_closing():
-            self._process.stdin.write(line)
+        if self._in is not None and not self._in.is_closing():
+            self._in.write(line)

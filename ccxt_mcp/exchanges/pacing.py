@@ -45,7 +45,7 @@ class _Lane(Protocol):
 
 _REQUEST: ContextVar[_Request | None] = ContextVar("ccxt_mcp_request", default=None)
 """The request that the task at hand has under way. CCXT tells of an answer without saying of what,
-and a shared instance has several requests at once."""
+and an instance can have several requests at once (some methods gather)."""
 
 
 class Pacing:

@@ -30,6 +30,7 @@ __all__ = [
     "answers_of",
     "check_answer",
     "check_status",
+    "entry_of",
 ]
 
 
@@ -86,8 +87,7 @@ def answers_of(exchange_class: type[Any]) -> Declared:
     typed = set()
     for name in (*shapes, *(texts - {"*"})):
         endpoint, _, asked = name.partition(" type=")
-        # CCXT's endpoints are descriptors; a name that its class lacks is a mistake in the table.
-        entry = inspect.getattr_static(exchange_class, endpoint)
+        entry = entry_of(exchange_class, endpoint)
         if asked:
             typed.add(entry.path)
         rows[(entry.method, entry.path, _parts(entry.api), asked)] = Expected(
@@ -96,6 +96,20 @@ def answers_of(exchange_class: type[Any]) -> Declared:
             "*" in texts or name in texts,
         )
     return Declared(rows, frozenset(typed), "*" in texts)
+
+
+def entry_of(exchange_class: type[Any], endpoint: str) -> Any:
+    """CCXT's declaration of an endpoint: its ``path``, ``api`` and ``method``.
+
+    A descriptor, until CCXT's constructor has replaced it on the class by the function that it
+    gives (an embedding program may have made an instance); the function still knows its entry.
+    Raises ``AttributeError`` for a name that the class lacks, a mistake in the table.
+    """
+    found = inspect.getattr_static(exchange_class, endpoint)
+    for cell in getattr(found, "__closure__", None) or ():
+        if hasattr(cell.cell_contents, "path"):
+            return cell.cell_contents
+    return found
 
 
 def _parts(api: Any) -> tuple[str, ...]:

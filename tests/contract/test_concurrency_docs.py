@@ -16,8 +16,16 @@ ROWS = [
 TICKED = re.compile(r"`([^`]+)`")
 
 
-def test_the_table_was_found() -> None:
+HAZARDS = [
+    line.strip().strip("|").split("|")[-1]
+    for line in PAGE.partition("| Hazard |")[2].partition("\n\n")[0].splitlines()
+    if "::" in line
+]
+
+
+def test_the_tables_were_found() -> None:
     assert len(ROWS) >= 10
+    assert len(HAZARDS) >= 20
     assert all(len(row) == 4 for row in ROWS)
 
 
@@ -29,7 +37,16 @@ def test_a_row_names_fields_owners_and_tests_that_exist(row: list[str]) -> None:
     for field in TICKED.findall(fields):
         name = field.rsplit(".", 1)[-1]
         assert any(re.search(rf"\b{re.escape(name)}\b", source) for source in sources), field
-    named = TICKED.findall(tests)
+    _check_tests(tests)
+
+
+@pytest.mark.parametrize("tests", HAZARDS)
+def test_a_hazard_names_tests_that_exist(tests: str) -> None:
+    _check_tests(tests)
+
+
+def _check_tests(cell: str) -> None:
+    named = TICKED.findall(cell)
     assert named
     for test in named:
         path, _, function = test.partition("::")

@@ -66,7 +66,7 @@ async def test_a_chain_of_slow_answers_ends_as_the_tools_timeout_after_fifteen_s
 
 
 async def test_deadlines_are_settings(make_stack: StackFactory) -> None:
-    stack = await make_stack(ccxt_timeout=0.2, tool_timeout=0.5)
+    stack = await make_stack(ccxt_timeout=0.2, tool_timeout=5)
     await stack.call("get_ticker", {"symbol": "BTC/USDT"})
     stack.sim.faults.add(Fault(kind="hang", route=OPEN_ORDERS))
     found = failure(await stack.call("get_open_orders"))

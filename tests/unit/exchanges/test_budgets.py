@@ -11,7 +11,7 @@ import pytest
 from ccxt_mcp.exchanges.budgets import BUDGETS, VENUES, default_pool, is_public, joined
 from ccxt_mcp.exchanges.catalog import catalog
 from ccxt_mcp.exchanges.limits import Place
-from ccxt_mcp.exchanges.loading import load_class
+from ccxt_mcp.exchanges.wiring import wired_class
 from ccxt_mcp.settings import ExchangeProfile
 
 METHODS = {"get", "post", "put", "delete", "patch", "head"}
@@ -29,7 +29,7 @@ def endpoints(exchange: str) -> tuple[tuple[str, str, str], ...]:
             else:
                 yield from walk(below, (*names, name))
 
-    return tuple(walk(load_class(exchange)().api, ()))
+    return tuple(walk(wired_class(exchange)().api, ()))
 
 
 def place(exchange: str) -> Place:

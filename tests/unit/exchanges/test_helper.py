@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,46 @@ async def test_a_helper_gets_no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "PATH=" in caught.value.message
     assert "k3y" not in caught.value.message
     assert "t0ken" not in caught.value.message
+
+
+async def test_a_process_is_not_started_on_the_loops_thread(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before: uvloop forked there, 25 ms of CPU in a server of 1 GB, more with each exchange."""
+    threads: list[bool] = []
+
+    class Watched(subprocess.Popen[bytes]):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            threads.append(threading.current_thread() is threading.main_thread())
+            super().__init__(*args, **kwargs)
+
+    monkeypatch.setattr(subprocess, "Popen", Watched)
+    async with asyncio.timeout(20), bench.gateway.public("paper"):
+        assert threads == [False]
+
+
+async def test_a_load_given_up_while_its_process_starts_leaves_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A thread cannot be cancelled: the process comes into being after its load has ended."""
+    begun, go = threading.Event(), threading.Event()
+
+    class Slow(subprocess.Popen[bytes]):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            begun.set()
+            go.wait(10)
+            super().__init__(*args, **kwargs)
+
+    monkeypatch.setattr(subprocess, "Popen", Slow)
+    with nothing_left():
+        task = asyncio.create_task(load_apart(job(), limit=60))
+        await until(begun.is_set)
+        task.cancel()
+        await asyncio.sleep(0)
+        go.set()
+        async with asyncio.timeout(10):
+            with pytest.raises(asyncio.CancelledError):
+                await task
 
 
 async def test_where_no_process_can_start_the_server_loads_itself(

@@ -17,6 +17,7 @@ from ccxt_mcp.exchanges.truth import (
     answers_of,
     check_answer,
     check_status,
+    entry_of,
 )
 
 
@@ -33,9 +34,7 @@ def check(
 ) -> None:
     cls = load_class(exchange)
     name, _, asked = endpoint.partition(" type=")
-    entry = vars(cls).get(name) or next(
-        vars(base)[name] for base in cls.__mro__ if name in vars(base)
-    )
+    entry = entry_of(cls, name)
     params = {"type": asked} if asked else {}
     expected = answers_of(cls).expected(entry.path, entry.api, entry.method, params)
     check_answer(expected, entry.method, status, body, parse(body))
@@ -264,3 +263,14 @@ def test_errors_are_left_to_ccxt_to_classify() -> None:
 def test_a_redirect_is_refused() -> None:
     with pytest.raises(Untrue, match="redirects elsewhere"):
         check_status(302)
+
+
+def test_a_class_of_which_an_instance_was_made_elsewhere_keeps_its_declarations() -> None:
+    """CCXT's constructor replaces the descriptors of its endpoints by functions on the class: a
+    program that had made an instance of its own could not use this package any more."""
+    cls = type("binance", (load_class("binance"),), {})
+    before = answers_of(cls)
+    cls({})
+    for name in ("privateGetAccount", "privateGetOpenOrders"):
+        setattr(cls, name, getattr(cls, name))
+    assert answers_of(cls) == before
