@@ -8,7 +8,7 @@ from benchmarks.load import Caller, minted, named, tool_call
 from benchmarks.processes import BenchmarkError, Child
 from benchmarks.report import Row, measurement
 from benchmarks.roles import SYMBOL
-from benchmarks.stage import Stage
+from benchmarks.stage import Stage, free_port
 
 __all__: list[str] = []
 
@@ -121,3 +121,45 @@ async def _growth(
     for connection in connections:
         await connection.close()
     return grown
+
+
+_EXCHANGES = 5
+_SPOT, _LINEAR = 3000, 600
+
+
+@measurement("memory-full")
+async def memory_full(stage: Stage) -> list[Row]:
+    """Resident memory of the server with five large exchanges loaded and 1,000 sessions open.
+
+    Each exchange lists 3,000 spot and 600 linear markets and is a profile of its own with options
+    of its own, so that none of them shares a table. The helper processes that load the tables have
+    ended when the memory is read.
+    """
+    large = await stage.start("venue", spot=_SPOT, linear=_LINEAR)
+    config = stage.home / "five.toml"
+    lines = ['default_exchange = "x0"', "exchange_keys_from_env = false"]
+    lines += ["max_sessions_per_client = 5000", "tool_timeout = 60", "ccxt_timeout = 30"]
+    for number in range(_EXCHANGES):
+        lines += [f"[exchanges.x{number}]", 'exchange = "binance"', 'rate_limit = "off"']
+        lines += [f'base_url = "{large.ready["url"]}"', f"options = {{ own = {number} }}"]
+    config.write_text("\n".join(lines) + "\n")
+    server = await stage.start("serve", config=str(config), port=free_port())
+    await stage.until_answering(server)
+    for number in range(_EXCHANGES):
+        body = tool_call("get_ticker", symbol=SYMBOL, exchange=f"x{number}")
+        (caller,) = await stage.callers(server, 1, body)
+        await caller.call()
+    await _growth(stage, server, tool_call("list_accounts"), by_name=False)
+    resident = server.memory
+    await server.stop()
+    await large.stop()
+    return [
+        Row(
+            what="memory, five large exchanges and 1,000 sessions",
+            ours=f"{resident:.1f} MB",
+            target="≤ 512 MB",
+            reached=resident <= 512,
+            note=f"{_SPOT} spot and {_LINEAR} linear markets each, no table shared",
+            data={"resident_mb": resident},
+        )
+    ]
