@@ -220,7 +220,7 @@ def _first(shape: Shape, values: Any, place: str) -> str | None:
             if type(each) is not kind:
                 return _wrong(each, kind, place)
         return None
-    if kind is dict and len(shape) == 1:
+    if kind is dict and len(shape) == 1 and next(iter(shape)).isalnum():
         # Hundreds of orders, each with one field to look for: what is right is seen without a call.
         ((name, inner),) = shape.items()
         if inner is object:
