@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-__all__ = ["SHAPES", "TEXTS", "Shape"]
+__all__ = ["EMPTY", "SHAPES", "TEXTS", "Shape"]
 
 Shape = Any
 
@@ -35,6 +35,10 @@ MAYBE_ROWS: Shape = (None, [{}])
 
 def _each(shape: Shape, names: str) -> dict[str, Shape]:
     return dict.fromkeys(names.split(), shape)
+
+
+def _names(names: str) -> frozenset[str]:
+    return frozenset(names.split())
 
 
 def _within(envelope: Any, *rows: Mapping[str, Shape]) -> dict[str, Shape]:
@@ -354,20 +358,30 @@ SHAPES: Mapping[str, Mapping[str, Shape]] = {
 TEXTS: Mapping[str, frozenset[str]] = {
     # Pages that CCXT reads prices and currencies out of.
     "gemini": frozenset({"webExchangeGet", "webGetRestApi"}),
-    # A number, and words.
+    # A number, and a word.
     "backpack": frozenset({"publicGetApiV1Time", "publicGetApiV1Ping"}),
-    "weex": frozenset({"publicGetApiV3Ping"}),
-    # Success without a body.
-    "bitflyer": frozenset({"privatePostCancelchildorder", "privatePostCancelallchildorders"}),
-    "extended": frozenset({"v1PrivatePostUserDeadmanswitch"}),
-    "gate": frozenset({"privateWalletPostTransfers", "privateMarginPostUniLoans"}),
-    "onetrading": frozenset({"privateDeleteAccountOrdersClientClientId"}),
-    "paradex": frozenset(
-        {"privateDeleteOrdersOrderId", "privateDeleteOrdersByClientIdClientId"}
-        | {"privateDeleteOrders"}
-    ),
     # White space before the JSON, which CCXT strips itself.
     "btcbox": frozenset({"*"}),
 }
 """CCXT's class of an exchange → endpoints whose successful answer need not be JSON; ``*`` for all.
-Found by reading CCXT: methods that work on text, and answers that its comments call empty."""
+Found by reading CCXT: methods that work on text."""
+
+EMPTY: Mapping[str, frozenset[str]] = {
+    # No candles yet: a market that has just been listed.
+    "bitget": _names(
+        "publicSpotGetV2SpotMarketCandles publicSpotGetV2SpotMarketHistoryCandles"
+        " publicMixGetV2MixMarketCandles publicMixGetV2MixMarketHistoryCandles"
+        " publicMixGetV2MixMarketHistoryIndexCandles publicMixGetV2MixMarketHistoryMarkCandles"
+        " publicUtaGetV3MarketCandles publicUtaGetV3MarketHistoryCandles"
+    ),
+    "bitflyer": _names("privatePostCancelchildorder privatePostCancelallchildorders"),
+    "extended": _names("v1PrivatePostUserDeadmanswitch"),
+    "gate": _names("privateWalletPostTransfers privateMarginPostUniLoans"),
+    "onetrading": _names("privateDeleteAccountOrdersClientClientId"),
+    "paradex": _names(
+        "privateDeleteOrders privateDeleteOrdersOrderId privateDeleteOrdersByClientIdClientId"
+    ),
+    "weex": _names("publicGetApiV3Ping"),
+}
+"""The same for endpoints whose successful answer may have no body; if it has one, it is JSON. Found
+where CCXT asks whether an answer is empty, or calls it so in a comment."""

@@ -17,9 +17,9 @@ import json
 from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
-from ccxt_mcp.exchanges.shapes import SHAPES, TEXTS, Shape
+from ccxt_mcp.exchanges.shapes import EMPTY, SHAPES, TEXTS, Shape
 
 __all__ = [
     "EXPECTED",
@@ -32,6 +32,9 @@ __all__ = [
     "check_status",
     "entry_of",
 ]
+
+
+_T = TypeVar("_T")
 
 
 class Untrue(Exception):
@@ -47,11 +50,13 @@ class Expected:
         endpoint: method and path without the values in it, for messages.
         shape: see ``shapes``; ``object`` if nothing is declared.
         text: whether the answer need not be JSON.
+        empty: whether it may have no body.
     """
 
     endpoint: str
     shape: Shape = object
     text: bool = False
+    empty: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +84,13 @@ EXPECTED: ContextVar[Expected | None] = ContextVar("ccxt_mcp_expected", default=
 def answers_of(exchange_class: type[Any]) -> Declared:
     """What is declared for a CCXT class, its own or its nearest base's."""
     names = [cls.__name__ for cls in exchange_class.__mro__]
-    shapes = next((SHAPES[name] for name in names if name in SHAPES), {})
-    texts = next((TEXTS[name] for name in names if name in TEXTS), frozenset())
-    if not shapes and not texts:
+    shapes = _nearest(SHAPES, names) or {}
+    texts, empties = _nearest(TEXTS, names) or frozenset(), _nearest(EMPTY, names) or frozenset()
+    if not (shapes or texts or empties):
         return NOTHING_DECLARED
     rows: dict[tuple[str, str, tuple[str, ...], str], Expected] = {}
     typed = set()
-    for name in (*shapes, *(texts - {"*"})):
+    for name in {*shapes, *texts, *empties} - {"*"}:
         endpoint, _, asked = name.partition(" type=")
         entry = entry_of(exchange_class, endpoint)
         if asked:
@@ -94,8 +99,13 @@ def answers_of(exchange_class: type[Any]) -> Declared:
             f"{entry.method} {entry.path}{name[len(endpoint) :]}",
             shapes.get(name, object),
             "*" in texts or name in texts,
+            name in empties,
         )
     return Declared(rows, frozenset(typed), "*" in texts)
+
+
+def _nearest(table: Mapping[str, _T], names: list[str]) -> _T | None:
+    return next((table[name] for name in names if name in table), None)
 
 
 def entry_of(exchange_class: type[Any], endpoint: str) -> Any:
@@ -129,7 +139,9 @@ def check_answer(
 
     ``parsed`` is CCXT's reading of ``body``, ``None`` where it found no JSON object or list.
     """
-    if not 200 <= status < 300 or status in (204, 205) or (expected and expected.text):
+    if not 200 <= status < 300 or status in (204, 205):
+        return
+    if expected is not None and (expected.text or (expected.empty and not body)):
         return
     if parsed is None:
         _check_unparsed(method, body)
