@@ -123,6 +123,10 @@ class Wire:
     answered: int = 0
 
 
+_LONGEST_WAIT = 3 * 86_400.0
+"""Seconds; an exchange that tells more (or infinitely much) means no time of ours."""
+
+
 def spoken(
     error: BaseException,
     headers: Mapping[str, str] | None = None,
@@ -138,8 +142,8 @@ def spoken(
         setattr(error, _RETRY_AFTER, wait)
     for key, value in (headers or {}).items():
         # Seconds only: exchanges do not use the date form, and a clock may be off.
-        if key.lower() == "retry-after" and value.strip().isdecimal():
-            setattr(error, _RETRY_AFTER, float(value))
+        if key.lower() == "retry-after" and value.strip().isdecimal() and wait is None:
+            setattr(error, _RETRY_AFTER, min(float(value), _LONGEST_WAIT))
 
 
 def refused(error: BaseException) -> bool:

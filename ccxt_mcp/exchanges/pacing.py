@@ -10,6 +10,7 @@ One ``Pacing`` per profile, or per account of it; it has no state but what those
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Hashable, Mapping
 from contextvars import ContextVar, Token
@@ -147,8 +148,15 @@ class _Request:
                 turn = pacing._lane.turn()
                 await turn.__aenter__()
                 self._turn = turn
-            for pool in pacing._place.pools(self._api, self._method, self._path, keyed=keyed):
-                await self._charge(pool)
+            while True:
+                for pool in pacing._place.pools(self._api, self._method, self._path, keyed=keyed):
+                    await self._charge(pool)
+                if not pacing._waits or not any(each.blocked for _, each, _ in self._held):
+                    break
+                # A ban came after the first grant, or in the same loop step: once more, behind it.
+                for _, limiter, charge in self._held:
+                    limiter.refund(charge)
+                self._held.clear()
         except BaseException as error:
             for _, limiter, charge in self._held:
                 limiter.refund(charge)
@@ -261,9 +269,10 @@ def _latest() -> float:
 
 def _number(text: str) -> float | None:
     try:
-        return float(text)
+        value = float(text)
     except ValueError:
         return None
+    return value if math.isfinite(value) else None
 
 
 def _seconds(text: str, unit: str) -> float | None:
@@ -272,7 +281,7 @@ def _seconds(text: str, unit: str) -> float | None:
     if value is None:
         try:
             value = parsedate_to_datetime(text).timestamp()
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
         unit = "epoch-s"
     if unit.endswith("ms"):

@@ -54,7 +54,10 @@ _ORDER = {"orderId": object}
 _BINANCE = {
     **_each({"symbols": ROWS}, "publicGetExchangeInfo"),
     **_each({"symbols": ROWS}, "fapiPublicGetExchangeInfo dapiPublicGetExchangeInfo"),
-    **_each({"balances": ROWS}, "privateGetAccount"),
+    **_each(
+        {"balances": [{"asset": str, "free": str, "locked": str}]},
+        "privateGetAccount",
+    ),
     **_each({"assets": ROWS, "positions?": ROWS}, "fapiPrivateV3GetAccount dapiPrivateGetAccount"),
     **_each({"assets": ROWS, "positions": ROWS}, "fapiPrivateV2GetAccount"),
     **_each(ROWS, "fapiPrivateV2GetPositionRisk fapiPrivateV3GetPositionRisk"),

@@ -7,6 +7,7 @@ classes is what this project does without.
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from importlib import import_module
 from threading import Lock
 from typing import Any, cast
@@ -27,6 +28,10 @@ from ccxt_mcp.exchanges.truth import (
 )
 
 __all__ = ["Wired", "wired_class"]
+
+
+_HEADERS: ContextVar[Any] = ContextVar("ccxt_mcp_headers", default=None)
+"""The headers of the answer being read: CCXT's check of the status is not given them."""
 
 
 class Wired:
@@ -108,8 +113,10 @@ class Wired:
             wire.answered += 1
         if self.pacing is not None:
             self.pacing.answered(status, headers)
+        _HEADERS.set(headers)
         try:
             check_status(status)
+            _check_place(status, body)
             result = cast(Any, super()).handle_errors(
                 status, reason, url, method, headers, body, parsed, request_headers, request_body
             )
@@ -130,13 +137,13 @@ class Wired:
         try:
             cast(Any, super()).handle_http_status_code(code, reason, url, method, body)
         except Exception as error:
-            spoken(error, None, self._limit_hit(error, code))
+            spoken(error, _HEADERS.get(), self._limit_hit(error, code))
             raise
         if not 200 <= code < 300:
             # CCXT lets a status pass that its table lacks, and reads the body as a success.
             kind = "ExchangeError" if code < 500 else "ExchangeNotAvailable"
             refused = _error_class(kind)(f"{code} {reason} {body}")
-            spoken(refused, None, self._limit_hit(refused, code))
+            spoken(refused, _HEADERS.get(), self._limit_hit(refused, code))
             raise refused
 
     def _limit_hit(self, error: BaseException, status: int) -> float | None:
@@ -170,6 +177,13 @@ def wired_class(exchange: str) -> type[Any]:
             own = {"__module__": __name__, "answers": answers_of(base)}
             _classes[exchange] = type(exchange, (Wired, base), own)
         return _classes[exchange]
+
+
+def _check_place(status: int, body: str) -> None:
+    """Raise CCXT's ``RestrictedLocation`` where the law or the exchange shuts the caller's country
+    out: CCXT takes status 451 for an outage, which would be tried again in vain."""
+    if status == 451 or (status >= 400 and "restricted location" in body[:2000].lower()):
+        raise _error_class("RestrictedLocation")(f"{status} {body[:500]}")
 
 
 def _error_class(name: str) -> type[Exception]:

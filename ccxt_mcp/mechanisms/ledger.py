@@ -174,19 +174,26 @@ class Ledger:
 
     def advance(self, now: float) -> None:
         """Let time pass until ``now``."""
-        passed = now - self._at
-        if passed > 0.0:
-            self._at = now
-            if self.used:
-                self.used = max(0.0, self.used - passed * self.rate)
         sent = self._sent
         while sent and (not sent[0].open or sent[0].due <= now):
-            self.settle(sent.popleft(), now)
+            charge = sent.popleft()
+            if charge.open:
+                # It began to age when it fell due, not when somebody looked.
+                self._drain(charge.due)
+                self.settle(charge, self._at)
+        self._drain(now)
         changed = False
         for past in self._pasts:
             changed |= past.forget(now)
         if changed:
             self._slow_down(now)
+
+    def _drain(self, now: float) -> None:
+        passed = now - self._at
+        if passed > 0.0:
+            self._at = now
+            if self.used:
+                self.used = max(0.0, self.used - passed * self.rate)
 
     def fits(self, cost: float) -> bool:
         """Whether ``cost`` may be taken now. More than a limit fits when all of it is free."""

@@ -189,3 +189,13 @@ def _check_venue(seen: list[tuple[float, float]], rules: Rules, offset: float) -
         # What costs more than the burst was let through when all was free.
         assert level <= max(rules.burst, 40.0) + 1e-6
     assert all(each <= limit + 1e-6 for each in aligned.values())
+
+
+def test_an_unanswered_charge_ages_from_when_it_fell_due_not_from_when_somebody_looked() -> None:
+    """A burst that was never answered, and then silence: the next caller waited a whole window."""
+    ledger = Ledger(Rules(1.0, 5.0, (Window(5.0, 60.0),)), 0.0)
+    for _ in range(5):
+        ledger.sent(ledger.take(1.0), 0.0)
+    ledger.advance(600.0)
+    assert ledger.fits(5.0)
+    assert ledger.used == 0.0
