@@ -60,11 +60,13 @@ class _Parent:
         """Read the server's answers in a thread of their own; leave when they end."""
 
         def read() -> None:
-            for line in lines:
-                with contextlib.suppress(RuntimeError):
-                    loop.call_soon_threadsafe(self._answer, orjson.loads(line))
-            # The server is gone, killed perhaps: nobody wants the tables.
-            os._exit(0)
+            try:
+                for line in lines:
+                    with contextlib.suppress(RuntimeError):
+                        loop.call_soon_threadsafe(self._answer, orjson.loads(line))
+            finally:
+                # The server is gone, killed perhaps amid a line: nobody wants the tables.
+                os._exit(0)
 
         threading.Thread(target=read, daemon=True).start()
 

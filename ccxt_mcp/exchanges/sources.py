@@ -17,7 +17,7 @@ from contextvars import Context
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from ccxt_mcp.errors import Failure
+from ccxt_mcp.errors import Code, Failure
 from ccxt_mcp.exchanges.ingestion import Ingestion, Unreadable
 from ccxt_mcp.exchanges.markets import again, landed, shutting_down
 from ccxt_mcp.exchanges.tables import Tables
@@ -209,6 +209,11 @@ class Source:
                 tables = await next(iter(self.users.values())).fetch()
             except Failure as failure:
                 return self._remember(failure.with_traceback(None))
+            except Exception as error:
+                # A fault of ours, or a machine without threads: refreshing must go on all the same.
+                kind = type(error).__name__
+                words = f"{self.exchange}: the market tables could not be loaded ({kind})"
+                return self._remember(Failure(Code.INTERNAL, words, retryable=True))
         self._accept(tables)
         return None
 
@@ -264,7 +269,9 @@ class Source:
             # As good as none: the load that follows replaces it.
             return None
         tables = ingestion.tables
-        if tables is None or time.time() - tables.fetched_at > self._policy.disk_max_age:
+        # From the future: the clock was set back, or the file is not what it says.
+        age = 0.0 if tables is None else time.time() - tables.fetched_at
+        if tables is None or age > self._policy.disk_max_age or age < -60:
             return None
         return tables
 

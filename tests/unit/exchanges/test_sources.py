@@ -32,7 +32,7 @@ class User:
     """A profile whose loads the test lets succeed or fail."""
 
     def __init__(self) -> None:
-        self.outcomes: list[Tables | Failure] = []
+        self.outcomes: list[Tables | Exception] = []
         self.loads = self.told = 0
         self.gate = asyncio.Event()
         self.gate.set()
@@ -43,7 +43,7 @@ class User:
         self.deadlines.append(DEADLINE.get())
         await self.gate.wait()
         outcome = self.outcomes.pop(0) if self.outcomes else tables()
-        if isinstance(outcome, Failure):
+        if isinstance(outcome, Exception):
             raise outcome
         return outcome
 
@@ -251,3 +251,22 @@ async def test_replaced_tables_are_let_go_after_the_calls_that_use_them() -> Non
             await until(lambda: gone() is None)
         finally:
             gc.enable()
+
+
+async def test_a_fault_of_ours_is_a_failure_too_and_the_next_caller_tries_anew() -> None:
+    """Raised as it was, all waiters shared one exception, and refreshing stopped for good."""
+    async with keeping() as (_, source, user):
+        user.outcomes = [RuntimeError("can't start new thread")]
+        found: list[Any] = await asyncio.gather(
+            *(source.get() for _ in range(3)), return_exceptions=True
+        )
+        assert [each.code for each in found] == [Code.INTERNAL] * 3
+        assert len({id(each) for each in found}) == 3
+        assert (await source.get()).markets == 1
+
+
+async def test_tables_from_the_future_are_not_taken_from_the_disk() -> None:
+    """They would count as new for ever: a clock that was set back, or a damaged file."""
+    async with keeping(QUIET, [tables(-1e6)]) as (_, source, user):
+        await source.get()
+        assert user.loads == 1
