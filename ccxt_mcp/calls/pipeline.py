@@ -16,11 +16,17 @@ import logging
 import secrets
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    nullcontext,
+)
 from typing import Any, TypeVar
 
 from ccxt_mcp.accounts import Account, Accounts
 from ccxt_mcp.calls.policy import Effect, Operation, Side, operation
+from ccxt_mcp.calls.progress import Progress
 from ccxt_mcp.calls.retries import after_a_write, full_jitter, persistently
 from ccxt_mcp.errors import Code, Failure
 from ccxt_mcp.exchanges.failures import Wire
@@ -45,13 +51,17 @@ class Call:
         operation: the unified CCXT name of the step under way, or the tool's name before any.
         exchange: the profile's name, once chosen.
         account: the account's name, once chosen; never anything else of an account.
+        effect: the most that the call may do at an exchange.
+        progress: tells the caller how it gets on; None if the caller did not ask for it.
     """
 
-    __slots__ = ("_calls", "account", "exchange", "operation")
+    __slots__ = ("_calls", "account", "effect", "exchange", "operation", "progress")
 
-    def __init__(self, calls: Calls, name: str) -> None:
+    def __init__(self, calls: Calls, name: str, effect: Effect, progress: Progress | None) -> None:
         self._calls = calls
         self.operation = name
+        self.effect = effect
+        self.progress = progress
         self.exchange: str | None = None
         self.account: str | None = None
 
@@ -131,13 +141,18 @@ class Call:
         """A lease; what had to be read for it (market tables) is tried again like any read."""
         async with AsyncExitStack() as stack:
             calls = self._calls
-            yield await persistently(
-                lambda: stack.enter_async_context(leasing),
-                # Who sent what is not known here; so a timeout counts as a silence.
-                wire=Wire,
-                ccxt_timeout=calls.settings.ccxt_timeout,
-                jitter=calls.jitter,
-            )
+            async with self._waiting(f"loading the markets of {self.exchange}"):
+                lease = await persistently(
+                    lambda: stack.enter_async_context(leasing),
+                    # Who sent what is not known here; so a timeout counts as a silence.
+                    wire=Wire,
+                    ccxt_timeout=calls.settings.ccxt_timeout,
+                    jitter=calls.jitter,
+                )
+            yield lease
+
+    def _waiting(self, message: str) -> AbstractAsyncContextManager[None]:
+        return nullcontext() if self.progress is None else self.progress.waiting(message)
 
     def _slot(self, exchange: str, account: str | None) -> Slot:
         """A place among the calls under way; an account stands for its key."""
@@ -176,7 +191,8 @@ class Call:
 
     def _enter(self, method: str, side: Side | None) -> Operation:
         step = operation(method)
-        if step.effect is not Effect.READ or (side is not None and step.side is not side):
+        too_much = step.effect is Effect.WRITE and self.effect is not Effect.WRITE
+        if too_much or (side is not None and step.side is not side):
             raise AssertionError(f"{method} may not be used like this")
         self.operation = step.name
         return step
@@ -216,9 +232,11 @@ class Calls:
             queue=settings.call_queue_max,
         )
 
-    def begin(self, name: str) -> Call:
+    def begin(
+        self, name: str, effect: Effect = Effect.READ, progress: Progress | None = None
+    ) -> Call:
         """A call that has not used anything yet; ``name`` is the tool's."""
-        return Call(self, name)
+        return Call(self, name, effect, progress)
 
     async def run(self, call: Call, work: Callable[[Call], Awaitable[_T]]) -> _T:
         """Do the work within the tool's deadline, which starts now.

@@ -19,7 +19,10 @@ from typing import Any
 
 from ccxt_mcp.calls.bounds import serialise
 from ccxt_mcp.calls.pipeline import Call, Calls
+from ccxt_mcp.calls.policy import Effect
+from ccxt_mcp.calls.progress import Progress
 from ccxt_mcp.errors import Code, Failure
+from ccxt_mcp.mechanisms.finishing import finishing
 from ccxt_mcp.model import CALLER, Caller
 from ccxt_mcp.tools.arguments import did_you_mean, looks_secret, parse, schema, shown_name
 from ccxt_mcp.tools.tool import Tool
@@ -76,12 +79,29 @@ class Boundary:
         tool = self._tools.get(name)
         return None if tool is None else schema(tool.arguments)
 
-    async def call(self, name: str, arguments: Any) -> dict[str, Any]:
-        """Run a tool; every outcome but a cancellation is a result."""
+    async def call(
+        self, name: str, arguments: Any, progress: Progress | None = None
+    ) -> dict[str, Any]:
+        """Run a tool; every outcome but a cancellation is a result.
+
+        A cancellation ends a read at once. It takes effect on a write only when that has ended: an
+        order that is cut on its way may have arrived.
+        """
+        tool = self._tools.get(name)
+        work = self._call(tool, name, arguments, progress)
+        if tool is not None and tool.effect is Effect.WRITE:
+            return await finishing(work)
+        return await work
+
+    async def _call(
+        self, tool: Tool | None, name: str, arguments: Any, progress: Progress | None
+    ) -> dict[str, Any]:
         started = time.perf_counter()
         caller = CALLER.get()
-        tool = self._tools.get(name)
-        call = self._calls.begin("tools/call" if tool is None else name)
+        if tool is None:
+            call = self._calls.begin("tools/call")
+        else:
+            call = self._calls.begin(name, tool.effect, progress)
         outcome = Code.CANCELLED.value
 
         async def work(call: Call) -> dict[str, Any]:

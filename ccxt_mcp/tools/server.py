@@ -17,6 +17,7 @@ from mcp.server.lowlevel.server import Server
 from mcp.shared.exceptions import MCPError
 
 from ccxt_mcp.calls.pipeline import Calls
+from ccxt_mcp.calls.progress import Progress
 from ccxt_mcp.tools.account import ACCOUNT_TOOLS
 from ccxt_mcp.tools.boundary import Boundary
 from ccxt_mcp.tools.catalogue import CATALOGUE_TOOLS
@@ -68,7 +69,10 @@ def build_server(
         return boundary.listing
 
     async def call_tool(ctx: ServerRequestContext[Any], params: types.CallToolRequestParams) -> Any:
-        return await boundary.call(params.name, params.arguments)
+        progress = None
+        if ctx.meta is not None and ctx.meta.get("progress_token") is not None:
+            progress = Progress(ctx.session.report_progress)
+        return await boundary.call(params.name, params.arguments, progress)
 
     server: Server[Any] = Server(
         name,

@@ -11,6 +11,7 @@ from typing import Any
 
 from ccxt_mcp.calls.bounds import Answer
 from ccxt_mcp.calls.pipeline import Call
+from ccxt_mcp.calls.policy import Effect
 from ccxt_mcp.model import Scope
 from ccxt_mcp.tools.arguments import Arguments, schema
 
@@ -19,11 +20,19 @@ __all__ = ["ANSWERED_BY", "Tool", "result_schema"]
 ANSWERED_BY = {"type": "string", "description": "Profile that answered."}
 """Schema of the `exchange` of a result."""
 
-_READ_ONLY = {
-    "readOnlyHint": True,
-    "destructiveHint": False,
-    "idempotentHint": True,
-    "openWorldHint": True,
+_ANNOTATIONS = {
+    Effect.READ: {
+        "readOnlyHint": True,
+        "destructiveHint": False,
+        "idempotentHint": True,
+        "openWorldHint": True,
+    },
+    Effect.WRITE: {
+        "readOnlyHint": False,
+        "destructiveHint": True,
+        "idempotentHint": False,
+        "openWorldHint": True,
+    },
 }
 
 
@@ -39,6 +48,8 @@ class Tool:
         output: JSON Schema (2020-12) of its structured result.
         run: the body; raises ``Failure`` only.
         scope: what the caller's token must allow.
+        effect: the most that a call may do at an exchange. A read ends at once when it is
+            cancelled; a write always runs to its end.
     """
 
     name: str
@@ -48,6 +59,7 @@ class Tool:
     output: dict[str, Any]
     run: Callable[[Call, Any], Awaitable[Answer]]
     scope: Scope = Scope.READ
+    effect: Effect = Effect.READ
 
     def wire(self) -> dict[str, Any]:
         """The tool as an entry of ``tools/list``."""
@@ -57,7 +69,7 @@ class Tool:
             "description": self.description,
             "inputSchema": schema(self.arguments),
             "outputSchema": self.output,
-            "annotations": {"title": self.title, **_READ_ONLY},
+            "annotations": {"title": self.title, **_ANNOTATIONS[self.effect]},
         }
 
 
