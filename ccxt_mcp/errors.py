@@ -189,6 +189,19 @@ class Failure(Exception):
         self.retry_after = retry_after
         self.details = details
 
+    def again(self) -> Failure:
+        """The same failure for one more reader: each raises one of its own."""
+        return Failure(
+            self.code,
+            self.message,
+            hint=self.hint,
+            retryable=self.retryable,
+            exchange=self.exchange,
+            operation=self.operation,
+            retry_after=self.retry_after,
+            details=self.details,
+        )
+
     def as_dict(self) -> dict[str, Any]:
         """The failure as a JSON object; absent facts are left out."""
         out: dict[str, Any] = {

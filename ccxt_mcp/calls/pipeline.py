@@ -15,7 +15,7 @@ import asyncio
 import logging
 import secrets
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping
 from contextlib import (
     AbstractAsyncContextManager,
     AsyncExitStack,
@@ -27,11 +27,13 @@ from typing import Any, TypeVar
 from ccxt_mcp.accounts import Account, Accounts
 from ccxt_mcp.calls.policy import Effect, Operation, Side, operation
 from ccxt_mcp.calls.progress import Progress
+from ccxt_mcp.calls.public_reads import PublicReads, Read
 from ccxt_mcp.calls.retries import after_a_write, full_jitter, persistently
 from ccxt_mcp.errors import Code, Failure
 from ccxt_mcp.exchanges.failures import Wire
 from ccxt_mcp.exchanges.gateway import Gateway
 from ccxt_mcp.exchanges.lease import Lease
+from ccxt_mcp.exchanges.listing import Listing
 from ccxt_mcp.mechanisms.admission import Admission, Slot
 from ccxt_mcp.mechanisms.deadline import DEADLINE
 from ccxt_mcp.model import CALLER
@@ -122,6 +124,68 @@ class Call:
             self._taken(self.gateway.public(name)) as lease,
         ):
             yield lease
+
+    async def listing(self, exchange: str | None, method: str) -> Listing:
+        """What the exchange lists, loaded if need be; ``method`` names what it is wanted for."""
+        self._enter(method, Side.PUBLIC)
+        name = self.choose_exchange(exchange)
+        found = self.gateway.listing(name)
+        if found is not None:
+            return found
+        async with self.public(name, method) as lease:
+            return lease.listing
+
+    async def symbol(self, listing: Listing, asked: str) -> str:
+        """The unified symbol of what a caller wrote; asks the exchange about a new one.
+
+        Raises:
+            Failure: ``unknown_symbol`` with the nearest names, ``invalid_argument`` for a name
+                that fits several.
+        """
+        found = listing.find(asked)
+        if found is None:
+            async with self.public(listing.exchange, "load_markets") as lease:
+                found = await lease.find(asked)
+        return found
+
+    async def read(
+        self,
+        exchange: str,
+        method: str,
+        *args: Hashable,
+        project: Callable[..., Any],
+        max_age: float | None = None,
+        params: Mapping[str, Any] | None = None,
+    ) -> Read:
+        """A public read, shared with whoever asks the same within a moment.
+
+        Args:
+            exchange: the profile's name.
+            method: a public method of the table.
+            args: the method's arguments.
+            project: makes of CCXT's answer and ``args`` what is kept and shared. A function of a
+                module: it is a part of the question.
+            max_age: seconds, where the caller wants a younger answer than the table allows.
+            params: CCXT's further parameters.
+
+        Raises:
+            Failure: as ``fetch``.
+        """
+        step = self._enter(method, Side.PUBLIC)
+        calls = self._calls
+        tool = self.operation
+
+        async def ask(asking: Call) -> Any:
+            async with asking.public(exchange, method) as lease:
+                raw = await asking.fetch(lease, method, *args, params=params)
+                return project(raw, *args)
+
+        # A call of its own, with all of the time that a call has: it is not only this caller's.
+        return await calls.reads.get(
+            (exchange, method, (args, project, tuple(sorted((params or {}).items())))),
+            step.fresh if max_age is None else min(step.fresh, max_age),
+            lambda: calls.run(calls.begin(tool), ask),
+        )
 
     @asynccontextmanager
     async def private(
@@ -222,6 +286,7 @@ class Calls:
         self.accounts = accounts
         self.settings = settings
         self.jitter = jitter
+        self.reads = PublicReads()
         self._redact = redact
         self._timeout = settings.tool_timeout
         total = settings.max_calls

@@ -2,9 +2,8 @@
 
 Owns: the table of unified method → name shown to callers, whose data it reads, and whether it
 writes. A method that is not in the table cannot be called, so "read-only" is an allowlist and never
-a guess from a name. Refuses: calling anything (``pipeline.py`` does).
-
-How long an answer stays fresh will be a column here once public reads are cached.
+a guess from a name. It says for how long a public answer is good, too. Refuses: calling anything
+(``pipeline.py`` does), and keeping answers (``public_reads.py`` does).
 """
 
 from __future__ import annotations
@@ -40,23 +39,35 @@ class Operation:
         name: CCXT's unified name (``fetchOpenOrders``), as in ``has``, in texts and in logs.
         side: whose data it deals with.
         effect: whether it changes anything at the exchange.
+        fresh: seconds for which an answer is good for other callers too; 0 for none. Always 0 for
+            what is an account's.
     """
 
     method: str
     name: str
     side: Side
     effect: Effect
+    fresh: float = 0.0
 
 
 _TABLE = (
-    Operation("fetch_ticker", "fetchTicker", Side.PUBLIC, Effect.READ),
-    Operation("fetch_order_book", "fetchOrderBook", Side.PUBLIC, Effect.READ),
-    Operation("fetch_ohlcv", "fetchOHLCV", Side.PUBLIC, Effect.READ),
+    # Fresh: shorter than a person or a model takes to act on a price, long enough for the workflows
+    # that wake up at the same second.
+    Operation("fetch_ticker", "fetchTicker", Side.PUBLIC, Effect.READ, 1.0),
+    Operation("fetch_tickers", "fetchTickers", Side.PUBLIC, Effect.READ, 2.0),
+    Operation("fetch_order_book", "fetchOrderBook", Side.PUBLIC, Effect.READ, 0.5),
+    Operation("fetch_ohlcv", "fetchOHLCV", Side.PUBLIC, Effect.READ, 2.0),
+    Operation("fetch_trades", "fetchTrades", Side.PUBLIC, Effect.READ, 1.0),
+    Operation("fetch_funding_rate", "fetchFundingRate", Side.PUBLIC, Effect.READ, 5.0),
+    Operation("fetch_funding_rates", "fetchFundingRates", Side.PUBLIC, Effect.READ, 5.0),
     # Answered from the tables that every lease carries; named here so that a slow first load of
     # them times out under a name that the caller knows.
     Operation("load_markets", "loadMarkets", Side.PUBLIC, Effect.READ),
     Operation("fetch_balance", "fetchBalance", Side.PRIVATE, Effect.READ),
     Operation("fetch_open_orders", "fetchOpenOrders", Side.PRIVATE, Effect.READ),
+    Operation("fetch_order", "fetchOrder", Side.PRIVATE, Effect.READ),
+    Operation("fetch_my_trades", "fetchMyTrades", Side.PRIVATE, Effect.READ),
+    Operation("fetch_positions", "fetchPositions", Side.PRIVATE, Effect.READ),
     Operation("fetch_orders", "fetchOrders", Side.PRIVATE, Effect.READ),
     Operation("fetch_closed_orders", "fetchClosedOrders", Side.PRIVATE, Effect.READ),
     Operation(

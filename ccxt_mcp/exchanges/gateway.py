@@ -22,6 +22,7 @@ from ccxt_mcp.exchanges.lease import Lease
 from ccxt_mcp.exchanges.leasing import Leasing
 from ccxt_mcp.exchanges.library import Library
 from ccxt_mcp.exchanges.limits import Limits
+from ccxt_mcp.exchanges.listing import Listing
 from ccxt_mcp.exchanges.nonces import NonceLanes
 from ccxt_mcp.exchanges.pool import AccountLike, ExchangeRoom, Surroundings
 from ccxt_mcp.exchanges.residents import Residents
@@ -123,6 +124,10 @@ class Gateway:
     def facts(self, name: str) -> ExchangeFacts:
         """What CCXT says about a profile's exchange. Loads nothing."""
         return self._facts_of(self.profile(name))
+
+    def listing(self, name: str) -> Listing | None:
+        """What a profile's exchange lists, if that is known without waiting; else take a lease."""
+        return self._room(name).listing()
 
     def public(self, name: str) -> AbstractAsyncContextManager[Lease]:
         """A keyless instance made for one call, market tables loaded."""

@@ -79,7 +79,7 @@ async def fetch_tables(
     before = Mould(other).clone()
     instance = Mould(prototype).clone(session=session)
     instance.pacing = pacing
-    lease = Lease(instance, exchange=profile.name, private=False, redact=redact)
+    lease = Lease(instance, None, exchange=profile.name, private=False, redact=redact)
     started, sent = time.time(), session.requests
     await lease.call("load_markets")
     if not instance.markets:

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import difflib
 from collections.abc import Awaitable, Callable, Mapping
-from types import MappingProxyType
 from typing import Any
 
 from ccxt_mcp.errors import Code, Failure
@@ -18,6 +16,7 @@ from ccxt_mcp.exchanges.account_facts import Fact
 from ccxt_mcp.exchanges.catalog import catalog
 from ccxt_mcp.exchanges.failures import Wire, forget, translate
 from ccxt_mcp.exchanges.http import WIRE
+from ccxt_mcp.exchanges.listing import Listing
 from ccxt_mcp.exchanges.results import check_result
 from ccxt_mcp.exchanges.truth import Untrue
 
@@ -34,6 +33,7 @@ class Lease:
     __slots__ = (
         *(
             "_instance",
+            "_listing",
             "_redact",
             "_renew",
             "exchange",
@@ -47,9 +47,16 @@ class Lease:
     )
 
     def __init__(
-        self, instance: Any, *, exchange: str, private: bool, redact: Callable[[str], str]
+        self,
+        instance: Any,
+        listing: Listing | None,
+        *,
+        exchange: str,
+        private: bool,
+        redact: Callable[[str], str],
     ) -> None:
         self._instance = instance
+        self._listing = listing
         self._redact = redact
         self._renew: Callable[[Lease], Awaitable[bool]] | None = None
         self.exchange = exchange
@@ -68,26 +75,40 @@ class Lease:
         state = "released" if self._instance is None else "held"
         return f"<Lease {self.exchange} {kind} {state}>"
 
-    @property
-    def timeframes(self) -> Mapping[str, str]:
-        """Unified timeframes of candles → the exchange's own."""
-        return MappingProxyType(self._held().timeframes or {})
-
     def has(self, unified: str) -> bool:
         """Whether CCXT offers a unified method (``fetchOpenOrders``) here, emulated included."""
         return bool(self._held().has.get(unified))
 
+    @property
+    def listing(self) -> Listing:
+        """What the exchange lists, as of this lease."""
+        self._held()
+        if self._listing is None:
+            raise RuntimeError(f"the market tables of {self.exchange} are not loaded")
+        return self._listing
+
     def markets(self) -> Mapping[str, Mapping[str, Any]]:
         """All markets by symbol. Shared by everybody: read only."""
-        return MappingProxyType(self._held().markets)
+        return self.listing.markets
 
     def market(self, symbol: str) -> Mapping[str, Any]:
         """One market by its unified symbol. Read only. Raises ``Failure`` (``unknown_symbol``)."""
-        markets = self._held().markets
-        found = markets.get(symbol)
+        return self.listing.market(symbol)
+
+    async def find(self, name: str) -> str:
+        """The unified symbol of the market that a name means; asks the exchange about a new one.
+
+        Raises:
+            Failure: ``unknown_symbol`` with the nearest names, ``invalid_argument`` for a name
+                that fits several.
+        """
+        found = self.listing.find(name)
+        if found is None and await self.look_again(name):
+            found = self.listing.find(name)
         if found is None:
-            raise self._unknown(symbol, markets)
-        return MappingProxyType(found)
+            # What is refused is what the caller wrote, not what it would be in capitals.
+            raise self.listing.unknown(name.strip())
+        return found
 
     async def look_again(self, symbol: str) -> bool:
         """Whether the exchange's markets were listed anew because ``symbol`` is not among them.
@@ -96,10 +117,8 @@ class Lease:
         asked at most once a minute, and not about what is merely misspelt. Raises nothing of its
         own; without an answer of the exchange everything stays as it was.
         """
-        wanted, renew = _plain(symbol[:64]), self._renew
-        if renew is None or any(_plain(each) == wanted for each in self._held().markets):
-            return False
-        return await renew(self)
+        renew = self._renew
+        return renew is not None and not self.listing.lists(symbol) and await renew(self)
 
     async def call(
         self, method: str, *args: Any, params: Mapping[str, Any] | None = None, **kwargs: Any
@@ -163,16 +182,6 @@ class Lease:
         self._renew = None
         return instance
 
-    def _unknown(self, symbol: str, markets: Mapping[str, Any]) -> Failure:
-        near = _near(symbol, markets)
-        meant = f"; did you mean {', '.join(near)}?" if near else ""
-        return Failure(
-            Code.UNKNOWN_SYMBOL,
-            f"{self.exchange} does not list {symbol[:64]!r}{meant}",
-            exchange=self.exchange,
-            details={"similar": near} if near else None,
-        )
-
 
 _OPERATIONS: dict[str, str] = {}
 """snake_case → camelCase of the methods called so far. Bounded by CCXT's unified methods."""
@@ -185,19 +194,3 @@ def _learn(method: str) -> str:
         return _OPERATIONS[method]
     except KeyError:
         raise ValueError(f"{method!r} is not a unified method of CCXT") from None
-
-
-def _near(symbol: str, markets: Mapping[str, Any]) -> list[str]:
-    """Up to three symbols like ``symbol``, in time that does not grow into a stall."""
-    wanted = _plain(symbol[:64])
-    same = [each for each in markets if _plain(each) == wanted][:3]
-    if same:
-        return same
-    # difflib on thousands of symbols would hold the event loop for a tenth of a second.
-    likely = [each for each in markets if wanted and each.startswith(wanted[:2])]
-    likely += [each for each in markets if wanted[-4:] and _plain(each).endswith(wanted[-4:])]
-    return difflib.get_close_matches(symbol[:64].upper(), list(dict.fromkeys(likely))[:400], n=3)
-
-
-def _plain(symbol: str) -> str:
-    return "".join(filter(str.isalnum, symbol)).upper()

@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 
 from ccxt_mcp.errors import Code, Failure
 
-__all__ = ["Loaded", "again", "landed", "shutting_down"]
+__all__ = ["Loaded", "landed", "shutting_down"]
 
 T = TypeVar("T")
 
@@ -53,7 +53,7 @@ class Loaded(Generic[T]):
             self._task.add_done_callback(self._done)
         outcome = await landed(self._task, self._name)
         if isinstance(outcome, Failure):
-            raise again(outcome)
+            raise outcome.again()
         return outcome
 
     async def close(self) -> None:
@@ -92,17 +92,3 @@ async def landed(task: asyncio.Task[T | Failure], name: str) -> T | Failure:
 
 def shutting_down(name: str) -> Failure:
     return Failure(Code.INTERNAL, f"{name}: the server is shutting down", retryable=True)
-
-
-def again(failure: Failure) -> Failure:
-    """The same failure for one more reader: each raises one of its own."""
-    return Failure(
-        failure.code,
-        failure.message,
-        hint=failure.hint,
-        retryable=failure.retryable,
-        exchange=failure.exchange,
-        operation=failure.operation,
-        retry_after=failure.retry_after,
-        details=failure.details,
-    )

@@ -21,6 +21,7 @@ from ccxt_mcp.exchanges.http import RoutedSession, open_session, trust_store
 from ccxt_mcp.exchanges.lease import Lease
 from ccxt_mcp.exchanges.library import Library
 from ccxt_mcp.exchanges.limits import Limits
+from ccxt_mcp.exchanges.listing import Listing
 from ccxt_mcp.exchanges.markets import Loaded, shutting_down
 from ccxt_mcp.exchanges.nonces import NonceLane, NonceLanes
 from ccxt_mcp.exchanges.pacing import Pacing
@@ -68,6 +69,7 @@ class _Tables:
     mould: Mould
     session: RoutedSession
     tables: Tables
+    listing: Listing
 
     @property
     def markets(self) -> Any:
@@ -119,7 +121,12 @@ class ExchangeRoom:
         instance = tables.mould.clone(session=tables.session)
         instance.enableLastHttpResponse = False
         instance.pacing = self._pacing
-        return self._lease(instance, private=False)
+        return self._lease(instance, tables.listing, private=False)
+
+    def listing(self) -> Listing | None:
+        """What the exchange lists, if that is known without waiting."""
+        made = self._warm()
+        return None if made is None else made.listing
 
     async def private(self, account: AccountLike) -> Lease:
         # First of all: a request with half a key would only be answered with less clear words.
@@ -129,7 +136,7 @@ class ExchangeRoom:
             session=tables.session, credentials=account.credentials, number=exact
         )
         instance.clock = self._clock
-        lease = self._lease(instance, private=True)
+        lease = self._lease(instance, tables.listing, private=True)
         lease.key_id = self._around.nonces.key_id(
             self.profile.exchange, self.profile.sandbox, account.credentials
         )
@@ -169,6 +176,7 @@ class ExchangeRoom:
             return False
         other = await (self.public() if account is None else self.private(account))
         lease._instance, other._instance = other._instance, lease._instance
+        lease._listing = other._listing
         lease.given = other.given
         self.take_back(other)
         return True
@@ -223,9 +231,13 @@ class ExchangeRoom:
         if session is not None:
             await session.close()
 
-    def _lease(self, instance: Any, *, private: bool) -> Lease:
+    def _lease(self, instance: Any, listing: Listing, *, private: bool) -> Lease:
         lease = Lease(
-            instance, exchange=self.profile.name, private=private, redact=self._around.redact
+            instance,
+            listing,
+            exchange=self.profile.name,
+            private=private,
+            redact=self._around.redact,
         )
         self._leases += 1
         return lease
@@ -264,10 +276,10 @@ class ExchangeRoom:
 
     async def _ready(self) -> _Tables:
         """What instances are made from. Without waiting, once the profile is alive."""
+        made = self._warm()
+        if made is not None:
+            return made
         self._around.residents.used(self)
-        if self._made is not None and self._source is not None:
-            self._source.touch()
-            return self._made
         self._waiting += 1
         try:
             if self._closed:
@@ -290,10 +302,18 @@ class ExchangeRoom:
         finally:
             self._waiting -= 1
 
+    def _warm(self) -> _Tables | None:
+        if self._made is None or self._source is None:
+            return None
+        self._around.residents.used(self)
+        self._source.touch()
+        return self._made
+
     def _make(self, blank: Mould, session: RoutedSession, tables: Tables) -> _Tables:
         prototype = blank.clone()
         tables.onto(prototype)
-        return _Tables(Mould(prototype), session, tables)
+        listing = Listing(self.profile.name, prototype, tables.fetched_at)
+        return _Tables(Mould(prototype), session, tables, listing)
 
     async def _come_alive(self) -> RoutedSession:
         """The exchange's class, a keyless instance without tables, and a way out."""
@@ -317,7 +337,9 @@ class ExchangeRoom:
             raise Failure(Code.INTERNAL, f"{self.profile.name}: not connected")
         asking = self._blank.clone(session=self._session)
         asking.pacing = self._pacing
-        lease = Lease(asking, exchange=self.profile.name, private=False, redact=self._around.redact)
+        lease = Lease(
+            asking, None, exchange=self.profile.name, private=False, redact=self._around.redact
+        )
         return await lease.call("fetch_time")
 
     async def _connect(self) -> RoutedSession:

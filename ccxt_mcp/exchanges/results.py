@@ -113,6 +113,30 @@ def _balance(result: Any) -> None:
         raise Untrue("the answer has no amount of any currency in it")
 
 
+def _positions(result: Any) -> None:
+    if not isinstance(result, list) or not all(
+        isinstance(row, Mapping) and row.get("symbol") for row in result
+    ):
+        raise Untrue("the answer has a position without a symbol")
+
+
+def _funding(result: Any) -> None:
+    if not isinstance(result, Mapping) or result.get("fundingRate") is None:
+        raise Untrue("the answer has no funding rate in it")
+
+
+def _fundings(result: Any) -> None:
+    # A market that has just been listed may have none yet; if none of them has, it was misread.
+    if not isinstance(result, Mapping) or (
+        result
+        and not any(
+            isinstance(row, Mapping) and row.get("fundingRate") is not None
+            for row in result.values()
+        )
+    ):
+        raise Untrue("the answer has no funding rate in it")
+
+
 CHECKS: Mapping[str, Callable[[Any], None]] = {
     "fetch_ticker": _ticker,
     "fetch_tickers": _tickers,
@@ -128,5 +152,8 @@ CHECKS: Mapping[str, Callable[[Any], None]] = {
     "fetch_order_book": _book,
     "fetch_ohlcv": _candles,
     "fetch_balance": _balance,
+    "fetch_positions": _positions,
+    "fetch_funding_rate": _funding,
+    "fetch_funding_rates": _fundings,
 }
 """Unified method by its Python name → check. Others are held to "not None" alone."""

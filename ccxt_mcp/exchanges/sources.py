@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 from ccxt_mcp.errors import Code, Failure
 from ccxt_mcp.exchanges.ingestion import Ingestion, Unreadable
-from ccxt_mcp.exchanges.markets import again, landed, shutting_down
+from ccxt_mcp.exchanges.markets import landed, shutting_down
 from ccxt_mcp.exchanges.tables import Tables
 
 __all__ = ["Frames", "Policy", "Source", "TablesUser"]
@@ -147,7 +147,7 @@ class Source:
             self._start()
         failure = await self._landed()
         if failure is not None:
-            raise again(failure)
+            raise failure.again()
         found = self.tables
         if found is None:
             raise shutting_down(self.exchange)
@@ -284,6 +284,6 @@ class Source:
 
     def _refused(self, wait: float) -> Failure:
         failure = self.failed or shutting_down(self.exchange)
-        refused = again(failure)
+        refused = failure.again()
         refused.retry_after = max(wait, failure.retry_after or 0.0)
         return refused

@@ -16,7 +16,6 @@ from ccxt_mcp.calls.pipeline import Call
 from ccxt_mcp.errors import Code, Failure
 from ccxt_mcp.exchanges.lease import Lease
 from ccxt_mcp.tools.arguments import Account, Arguments, Exchange, Since
-from ccxt_mcp.tools.market import find_symbol
 from ccxt_mcp.tools.tool import ANSWERED_BY, Tool, result_schema
 
 __all__ = ["ACCOUNT_TOOLS"]
@@ -86,7 +85,7 @@ class _OpenOrders(Arguments):
 
 async def _get_open_orders(call: Call, args: _OpenOrders) -> Answer:
     async with call.private(args.exchange, args.account, "fetch_open_orders") as lease:
-        symbol = None if args.symbol is None else await find_symbol(lease, args.symbol)
+        symbol = None if args.symbol is None else await lease.find(args.symbol)
         raw = await _naming_the_symbol(
             call, lease, "fetch_open_orders", symbol, None, args.limit, lists="open orders"
         )
@@ -125,7 +124,7 @@ _MIXED_IN = 50
 
 async def _get_order_history(call: Call, args: _History) -> Answer:
     async with call.private(args.exchange, args.account, "fetch_closed_orders") as lease:
-        symbol = None if args.symbol is None else await find_symbol(lease, args.symbol)
+        symbol = None if args.symbol is None else await lease.find(args.symbol)
         has = call.gateway.facts(lease.exchange).has
         native = (method for method, name in _PAST.items() if has.get(name) is True)
         method = next(native, "fetch_closed_orders")

@@ -26,6 +26,7 @@ __all__ = [
     "Account",
     "Arguments",
     "Exchange",
+    "MaxAge",
     "Since",
     "Symbol",
     "did_you_mean",
@@ -97,13 +98,22 @@ Symbol = Annotated[
     Field(
         min_length=1,
         max_length=64,
-        description="Unified symbol: BTC/USDT, or BTC/USDT:USDT (swap).",
+        description="Symbol: BTC/USDT (spot), BTC/USDT:USDT (swap); BTCUSDT and btc-usdt work too.",
     ),
 ]
 Since = Annotated[
     int,
     BeforeValidator(_since, json_schema_input_type=str),
     Field(description="Only from this time on: ISO 8601 (UTC) or milliseconds since 1970."),
+]
+
+MaxAge = Annotated[
+    int,
+    Field(
+        ge=0,
+        le=60_000,
+        description="Oldest answer to accept, in ms; 0 asks the exchange. Default: a second or so.",
+    ),
 ]
 
 _CREDENTIAL_NAME = re.compile(

@@ -6,6 +6,7 @@ exchanges and markets (``catalogue.py``), and everything that an account owns (`
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -14,71 +15,73 @@ from ccxt_mcp.calls import projection, values
 from ccxt_mcp.calls.bounds import CUT_SCHEMA, Answer, page
 from ccxt_mcp.calls.pipeline import Call
 from ccxt_mcp.errors import Code, Failure
-from ccxt_mcp.exchanges.lease import Lease
-from ccxt_mcp.tools.arguments import Arguments, Exchange, Since, Symbol, did_you_mean
+from ccxt_mcp.tools.arguments import Arguments, Exchange, MaxAge, Since, Symbol, did_you_mean
 from ccxt_mcp.tools.tool import ANSWERED_BY, Tool, result_schema
 
-__all__ = ["MARKET_TOOLS", "find_symbol"]
+__all__ = ["FRESHNESS", "MARKET_TOOLS"]
 
 
-async def find_symbol(lease: Lease, symbol: str) -> str:
-    """The exchange's spelling of a symbol, whatever its case; asks the exchange about a new one.
-
-    Raises:
-        Failure: ``unknown_symbol`` with the nearest names.
-    """
-    asked = symbol.strip()
-    found = _listed(lease, asked)
-    if found is None and await lease.look_again(asked):
-        found = _listed(lease, asked)
-    # What is refused is what the caller wrote, not what it would be in capitals.
-    return found or str(lease.market(asked)["symbol"])
+FRESHNESS: dict[str, Any] = {
+    "fetchedAt": {"type": "integer", "description": "When the exchange was asked, ms since 1970."},
+    "cached": {"type": "boolean", "description": "Asked on behalf of an earlier call."},
+}
+"""Properties that every result about a market has in its schema."""
 
 
-def _listed(lease: Lease, asked: str) -> str | None:
-    markets = lease.markets()
-    found = markets.get(asked) or markets.get(asked.upper())
-    return None if found is None else str(found["symbol"])
+class _OfMarket(Arguments):
+    """What every question about one market takes."""
 
-
-class _OneSymbol(Arguments):
     symbol: Symbol
     exchange: Exchange | None = None
+    maxAgeMs: MaxAge | None = None
+
+    @property
+    def max_age(self) -> float | None:
+        """The oldest answer to accept, in seconds."""
+        return None if self.maxAgeMs is None else self.maxAgeMs / 1000
 
 
-async def _get_ticker(call: Call, args: _OneSymbol) -> Answer:
-    async with call.public(args.exchange, "fetch_ticker") as lease:
-        symbol = await find_symbol(lease, args.symbol)
-        raw = await call.fetch(lease, "fetch_ticker", symbol)
-        return Answer({"exchange": lease.exchange, "ticker": projection.ticker(raw, symbol)})
+async def _get_ticker(call: Call, args: _OfMarket) -> Answer:
+    listing = await call.listing(args.exchange, "fetch_ticker")
+    symbol = await call.symbol(listing, args.symbol)
+    read = await call.read(
+        listing.exchange, "fetch_ticker", symbol, project=projection.ticker, max_age=args.max_age
+    )
+    return Answer({"exchange": listing.exchange, "ticker": read.value, **read.freshness})
 
 
-class _Book(Arguments):
-    symbol: Symbol
-    exchange: Exchange | None = None
+class _Book(_OfMarket):
     limit: Annotated[int, Field(ge=1, le=1000, description="Price levels per side.")] = 20
 
 
+def _book(raw: Mapping[str, Any], symbol: str, limit: int) -> dict[str, Any]:
+    data: dict[str, Any] = {
+        "bids": projection.levels(raw.get("bids"), limit),
+        "asks": projection.levels(raw.get("asks"), limit),
+    }
+    for key in ("timestamp", "nonce"):
+        value = values.integer(raw.get(key))
+        if value is not None:
+            data[key] = value
+    return data
+
+
 async def _get_orderbook(call: Call, args: _Book) -> Answer:
-    async with call.public(args.exchange, "fetch_order_book") as lease:
-        symbol = await find_symbol(lease, args.symbol)
-        raw = await call.fetch(lease, "fetch_order_book", symbol, args.limit)
-        data: dict[str, Any] = {
-            "exchange": lease.exchange,
-            "symbol": symbol,
-            "bids": projection.levels(raw.get("bids"), args.limit),
-            "asks": projection.levels(raw.get("asks"), args.limit),
-        }
-        for key in ("timestamp", "nonce"):
-            value = values.integer(raw.get(key))
-            if value is not None:
-                data[key] = value
-        return Answer(data, ("bids", "asks"), "What is left out is farther from the price.")
+    listing = await call.listing(args.exchange, "fetch_order_book")
+    symbol = await call.symbol(listing, args.symbol)
+    read = await call.read(
+        listing.exchange,
+        "fetch_order_book",
+        symbol,
+        args.limit,
+        project=_book,
+        max_age=args.max_age,
+    )
+    data = {"exchange": listing.exchange, "symbol": symbol, **read.value, **read.freshness}
+    return Answer(data, ("bids", "asks"), "What is left out is farther from the price.")
 
 
-class _Candles(Arguments):
-    symbol: Symbol
-    exchange: Exchange | None = None
+class _Candles(_OfMarket):
     timeframe: Annotated[
         str,
         Field(
@@ -91,36 +94,48 @@ class _Candles(Arguments):
     limit: Annotated[int, Field(ge=1, le=1000, description="Candles.")] = 100
 
 
+def _candles(
+    raw: list[Any], symbol: str, timeframe: str, since: int | None, limit: int
+) -> list[list[Any]]:
+    # Some exchanges send more than was asked for.
+    return projection.candles(raw[:limit] if since is not None else raw[-limit:])
+
+
 async def _get_ohlcv(call: Call, args: _Candles) -> Answer:
-    async with call.public(args.exchange, "fetch_ohlcv") as lease:
-        symbol = await find_symbol(lease, args.symbol)
-        known = tuple(lease.timeframes)
-        if known and args.timeframe not in known:
-            raise Failure(
-                Code.INVALID_ARGUMENT,
-                f"`timeframe` must be one of {', '.join(known)} on {lease.exchange}"
-                f"{did_you_mean(args.timeframe, known)}.",
-                exchange=lease.exchange,
-                details={"timeframes": list(known)},
-            )
-        raw = await call.fetch(lease, "fetch_ohlcv", symbol, args.timeframe, args.since, args.limit)
-        forward = args.since is not None
-        # Some exchanges send more than was asked for.
-        rows = projection.candles(raw[: args.limit] if forward else raw[-args.limit :])
-        return page(
-            "candles",
-            rows,
-            len(rows),
-            more="Ask again with `since` after the last candle shown."
-            if forward
-            else "For older candles, ask again with `since`.",
-            # The latest are what was asked for; from `since` on, a full page is not the end.
-            maybe_more=forward and len(rows) >= args.limit,
-            keep_end=not forward,
-            exchange=lease.exchange,
-            symbol=symbol,
-            timeframe=args.timeframe,
+    listing = await call.listing(args.exchange, "fetch_ohlcv")
+    symbol = await call.symbol(listing, args.symbol)
+    known = tuple(listing.timeframes)
+    if known and args.timeframe not in known:
+        raise Failure(
+            Code.INVALID_ARGUMENT,
+            f"`timeframe` must be one of {', '.join(known)} on {listing.exchange}"
+            f"{did_you_mean(args.timeframe, known)}.",
+            exchange=listing.exchange,
+            details={"timeframes": list(known)},
         )
+    read = await call.read(
+        listing.exchange,
+        "fetch_ohlcv",
+        *(symbol, args.timeframe, args.since, args.limit),
+        project=_candles,
+        max_age=args.max_age,
+    )
+    rows, forward = read.value, args.since is not None
+    return page(
+        "candles",
+        rows,
+        len(rows),
+        more="Ask again with `since` after the last candle shown."
+        if forward
+        else "For older candles, ask again with `since`.",
+        # The latest are what was asked for; from `since` on, a full page is not the end.
+        maybe_more=forward and len(rows) >= args.limit,
+        keep_end=not forward,
+        exchange=listing.exchange,
+        symbol=symbol,
+        timeframe=args.timeframe,
+        **read.freshness,
+    )
 
 
 _SIDE = {
@@ -137,9 +152,12 @@ MARKET_TOOLS = (
             "Last price, best bid and ask, and 24 h statistics of one symbol. For depth use "
             "get_orderbook; for history get_ohlcv."
         ),
-        arguments=_OneSymbol,
+        arguments=_OfMarket,
         output=result_schema(
-            ("exchange", "ticker"), exchange=ANSWERED_BY, ticker=projection.TICKER.schema()
+            ("exchange", "ticker", *FRESHNESS),
+            exchange=ANSWERED_BY,
+            ticker=projection.TICKER.schema(),
+            **FRESHNESS,
         ),
         run=_get_ticker,
     ),
@@ -152,13 +170,14 @@ MARKET_TOOLS = (
         ),
         arguments=_Book,
         output=result_schema(
-            ("exchange", "symbol", "bids", "asks"),
+            ("exchange", "symbol", "bids", "asks", *FRESHNESS),
             exchange=ANSWERED_BY,
             symbol={"type": "string"},
             bids=_SIDE,
             asks=_SIDE,
             timestamp={"type": "integer", "description": "Milliseconds since 1970, UTC."},
             nonce={"type": "integer", "description": "The exchange's version of the book."},
+            **FRESHNESS,
             **CUT_SCHEMA,
         ),
         run=_get_orderbook,
@@ -172,7 +191,7 @@ MARKET_TOOLS = (
         ),
         arguments=_Candles,
         output=result_schema(
-            ("exchange", "symbol", "timeframe", "candles", "total", "truncated"),
+            ("exchange", "symbol", "timeframe", "candles", "total", "truncated", *FRESHNESS),
             exchange=ANSWERED_BY,
             symbol={"type": "string"},
             timeframe={"type": "string"},
@@ -186,6 +205,7 @@ MARKET_TOOLS = (
                     "maxItems": 6,
                 },
             },
+            **FRESHNESS,
             **CUT_SCHEMA,
         ),
         run=_get_ohlcv,

@@ -277,7 +277,7 @@ async def test_what_an_exchange_cannot_do_is_refused_by_name(bench: Bench) -> No
     async with bench.gateway.public("paper") as lease:
         assert lease.has("fetchTicker")
         assert not lease.has("fetchNothing")
-        assert lease.timeframes["1h"] == "1h"
+        assert lease.listing.timeframes["1h"] == "1h"
         async with failing(Code.NOT_SUPPORTED):
             await lease.call("fetch_l3_order_book", "BTC/USDT")
 

@@ -14,10 +14,11 @@ from ccxt_mcp.simulation import Fault
 from tests.unit.tools.world import Outcome, World, make_world
 
 SYMBOL = {"symbol": "BTC/USDT"}
+ASKED = SYMBOL | {"maxAgeMs": 0}
 READS: dict[str, tuple[dict[str, Any], str]] = {
-    "get_ticker": (SYMBOL, "GET /api/v3/ticker/24hr"),
-    "get_orderbook": (SYMBOL, "GET /api/v3/depth"),
-    "get_ohlcv": (SYMBOL, "GET /api/v3/klines"),
+    "get_ticker": (ASKED, "GET /api/v3/ticker/24hr"),
+    "get_orderbook": (ASKED, "GET /api/v3/depth"),
+    "get_ohlcv": (ASKED, "GET /api/v3/klines"),
     "account_balance": ({}, "GET /api/v3/account"),
     "get_open_orders": ({}, "GET /api/v3/openOrders"),
     "get_order_history": (SYMBOL, "GET /api/v3/allOrders"),

@@ -1,0 +1,122 @@
+"""Public reads, once for everybody who asks the same within a moment.
+
+Owns: which answer a caller gets (a kept one, one under way, a new one) and that none is older than
+its bound. Refuses: what belongs to an account, failures (each asks anew), and fetching itself.
+
+The age of an answer counts from when the exchange was asked, not from when it answered: what a
+slow exchange sends was true at some moment in between. So an answer under way can be joined only
+while it is within the bound, and one that took longer than its bound is kept for nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Hashable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import orjson
+
+from ccxt_mcp.mechanisms.freshness import Entry, FreshCache, Reading, reading
+from ccxt_mcp.mechanisms.single_flight import SingleFlight
+
+__all__ = ["Found", "PublicReads", "Read"]
+
+_ENTRIES = 4096
+_BYTES = 8_000_000
+"""Of all kept answers as JSON; as Python objects they are about five times as large."""
+
+
+class Found(StrEnum):
+    """Where an answer was."""
+
+    KEPT = "hit"
+    UNDER_WAY = "join"
+    NEW = "miss"
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """An answer. ``value`` is shared with other callers: read only.
+
+    ``fetched_at`` is when the exchange was asked, in milliseconds since 1970.
+    """
+
+    value: Any
+    fetched_at: int
+    found: Found
+
+    @property
+    def freshness(self) -> dict[str, Any]:
+        """What every answer about a market says of its age."""
+        return {"fetchedAt": self.fetched_at, "cached": self.found is not Found.NEW}
+
+
+class PublicReads:
+    """Answers by question.
+
+    Args:
+        told: told of each question's method and where its answer was.
+        clock: this moment; for tests.
+    """
+
+    def __init__(
+        self,
+        *,
+        told: Callable[[str, Found], None] | None = None,
+        clock: Callable[[], Reading] = reading,
+    ) -> None:
+        self._told = told
+        self._clock = clock
+        self._kept: FreshCache[Any] = FreshCache(entries=_ENTRIES, size=_BYTES)
+        self._flights: SingleFlight[Any] = SingleFlight()
+
+    async def get(
+        self,
+        question: tuple[str, str, Hashable],
+        max_age: float,
+        ask: Callable[[], Coroutine[Any, Any, Any]],
+    ) -> Read:
+        """An answer that is at most ``max_age`` seconds old.
+
+        Args:
+            question: exchange, method and everything else that the answer depends on.
+            max_age: seconds; 0 asks the exchange, whatever others ask.
+            ask: asks it, for all who join.
+
+        Raises:
+            Failure: what the asking came to.
+        """
+        now = self._clock()
+        entry = self._kept.get(question, max_age, now) if max_age > 0 else None
+        if entry is not None:
+            return self._read(question, entry.value, entry.asked, Found.KEPT)
+        flight = self._flights.under_way(question, max_age, now) if max_age > 0 else None
+        found = Found.NEW if flight is None else Found.UNDER_WAY
+        if flight is None:
+            flight = self._flights.start(question, lambda: self._fetch(question, now, ask), now)
+        value = await self._flights.outcome(question, flight)
+        return self._read(question, value, flight.began, found)
+
+    async def _fetch(
+        self, question: Hashable, asked: Reading, ask: Callable[[], Coroutine[Any, Any, Any]]
+    ) -> Any:
+        value = await ask()
+        self._kept.put(question, Entry(value, asked, len(orjson.dumps(value))))
+        return value
+
+    def _read(self, question: tuple[str, str, Hashable], value: Any, at: Reading, f: Found) -> Read:
+        if self._told is not None:
+            self._told(question[1], f)
+        return Read(value, round(at.wall * 1000), f)
+
+    def snapshot(self) -> dict[str, int]:
+        """Numbers for a health page."""
+        return {
+            "entries": len(self._kept),
+            "bytes": self._kept.size,
+            "underWay": len(self._flights),
+        }
+
+    def __repr__(self) -> str:
+        return f"<PublicReads {self._kept!r} {self._flights!r}>"
