@@ -7,12 +7,15 @@ say so. Refuses: what is asked of an exchange (the tools bound that by their arg
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
-__all__ = ["CUT_SCHEMA", "MAX_BYTES", "Answer", "page", "serialise"]
+from ccxt_mcp.calls.cursors import Paging
+
+__all__ = ["CUT_SCHEMA", "MAX_BYTES", "PAGED_SCHEMA", "Answer", "page", "paged", "serialise"]
 
 MAX_BYTES = 60_000
 """Bytes of JSON in one result: about 2.4 per token of a common tokenizer, so below 25,000 tokens,
@@ -25,6 +28,12 @@ CUT_SCHEMA: dict[str, Any] = {
 }
 """Properties that every result with rows has in its schema."""
 
+PAGED_SCHEMA: dict[str, Any] = {
+    **CUT_SCHEMA,
+    "nextCursor": {"type": "string", "description": "Pass it as `cursor` to go on."},
+}
+"""The same for results that are read in pages."""
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -36,15 +45,14 @@ class Answer:
         more: how to get the rest, as a sentence for the notice.
         less: the same for a result that was cut for its size, where more of the same would be cut
             again; ``more`` when there is no difference.
-        offset: for results that are read in pages, where this page begins; the cut then moves
-            ``nextOffset``.
+        paging: for results that are read in pages, what makes ``nextCursor`` of the last row.
         keep_end: whether a cut leaves out the first rows instead of the last ones.
     """
 
     data: dict[str, Any]
     rows: tuple[str, ...] = ()
     more: str = ""
-    offset: int | None = None
+    paging: Paging | None = None
     keep_end: bool = False
     less: str | None = None
 
@@ -55,7 +63,6 @@ def page(
     total: int,
     *,
     more: str,
-    offset: int | None = None,
     maybe_more: bool = False,
     keep_end: bool = False,
     less: str | None = None,
@@ -68,14 +75,13 @@ def page(
         shown: its rows, projected.
         total: how many there are, as far as the server knows.
         more: how to get the rest.
-        offset: where the page begins, for results read in pages.
         maybe_more: the exchange sent as many as it was asked for, so that it may have more.
         keep_end: as in ``Answer``.
         less: as in ``Answer``.
         head: further properties of the result, shown before the list.
     """
-    answer = Answer({**head, key: shown, "total": total}, (key,), more, offset, keep_end, less)
-    rest = total - (offset or 0) - len(shown)
+    answer = Answer({**head, key: shown, "total": total}, (key,), more, None, keep_end, less)
+    rest = total - len(shown)
     answer.data["truncated"] = rest > 0 or maybe_more
     if rest > 0:
         _say(answer.data, answer, answer.more)
@@ -84,12 +90,46 @@ def page(
     return answer
 
 
+def paged(
+    key: str,
+    rows: Iterable[Mapping[str, Any]],
+    paging: Paging,
+    limit: int,
+    *,
+    project: Callable[[Mapping[str, Any]], dict[str, Any]] = dict,
+    more: bool = False,
+    **head: Any,
+) -> Answer:
+    """One page of ``rows`` under ``key``.
+
+    Args:
+        key: name of the list.
+        rows: all that are known, in whatever order; those of earlier pages may be among them.
+        paging: their order, and where this page begins.
+        limit: rows to show.
+        project: makes of a row what is shown; keeps what ``paging`` orders by.
+        more: the exchange has more rows than these.
+        head: further properties of the result, shown before the list.
+    """
+    known = list(rows)
+    rest = paging.rest(known)
+    shown = [project(row) for row in rest[:limit]]
+    answer = Answer({**head, key: shown, "total": len(known)}, (key,), _GO_ON, paging)
+    answer.data["truncated"] = bool(shown) and (len(rest) > limit or more)
+    if answer.data["truncated"]:
+        _say(answer.data, answer, answer.more)
+    return answer
+
+
+_GO_ON = "Pass `nextCursor` as `cursor` for the next ones."
+
+
 def _say(data: dict[str, Any], answer: Answer, rest: str) -> None:
     shown = len(data[answer.rows[0]])
     data["truncated"] = True
     data["notice"] = f"Shown: {shown} of {data['total']} rows. {rest}"
-    if answer.offset is not None:
-        data["nextOffset"] = answer.offset + shown
+    if answer.paging is not None and shown:
+        data["nextCursor"] = answer.paging.cursor(data[answer.rows[0]][-1])
 
 
 def serialise(answer: Answer) -> tuple[dict[str, Any], str]:

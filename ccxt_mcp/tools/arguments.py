@@ -20,11 +20,13 @@ import orjson
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
+from ccxt_mcp.calls.cursors import MAX_CURSOR
 from ccxt_mcp.errors import Code, Failure
 
 __all__ = [
     "Account",
     "Arguments",
+    "Cursor",
     "Exchange",
     "MaxAge",
     "Since",
@@ -107,6 +109,14 @@ Since = Annotated[
     Field(description="Only from this time on: ISO 8601 (UTC) or milliseconds since 1970."),
 ]
 
+Cursor = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=MAX_CURSOR,
+        description="`nextCursor` of a result, to go on after it; other arguments as before.",
+    ),
+]
 MaxAge = Annotated[
     int,
     Field(

@@ -12,10 +12,11 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from ccxt_mcp.calls import projection
-from ccxt_mcp.calls.bounds import CUT_SCHEMA, Answer, page
+from ccxt_mcp.calls.bounds import PAGED_SCHEMA, Answer, paged
+from ccxt_mcp.calls.cursors import Paging
 from ccxt_mcp.calls.pipeline import Call
-from ccxt_mcp.tools.arguments import Arguments, Exchange
-from ccxt_mcp.tools.tool import ANSWERED_BY, Tool, result_schema
+from ccxt_mcp.tools.arguments import Arguments, Cursor, Exchange
+from ccxt_mcp.tools.tool import ANSWERED_BY, FRESHNESS, Tool, result_schema
 
 __all__ = ["CATALOGUE_TOOLS"]
 
@@ -25,19 +26,16 @@ class _Search(Arguments):
         str | None, Field(max_length=64, description="Text that the name contains.")
     ] = None
     limit: Annotated[int, Field(ge=1, le=200, description="Rows to show.")] = 50
+    cursor: Cursor | None = None
 
 
 async def _list_exchanges(call: Call, args: _Search) -> Answer:
     configured = call.settings.exchanges
     owners = {account.exchange for account in call.accounts.all()}
     default = call.settings.default_exchange
-    names = sorted(
-        {*configured, *owners, *call.gateway.exchange_ids()},
-        key=lambda name: (name != default, name not in configured, name not in owners, name),
-    )
     wanted = (args.search or "").strip().lower()
     rows = []
-    for name in names:
+    for name in {*configured, *owners, *call.gateway.exchange_ids()}:
         ccxt_id = configured[name].exchange if name in configured else name
         title = call.gateway.facts(name).name
         if wanted in f"{name}\n{ccxt_id}\n{title}".lower():
@@ -51,8 +49,13 @@ async def _list_exchanges(call: Call, args: _Search) -> Answer:
                     "default": name == default,
                 }
             )
-    shown = rows[: args.limit]
-    return page("exchanges", shown, len(rows), more="Use `search`, or a larger `limit`.")
+    paging = Paging({"exchanges": wanted}, _rank, args.cursor)
+    return paged("exchanges", rows, paging, args.limit)
+
+
+def _rank(row: Mapping[str, Any]) -> tuple[int | str, ...]:
+    first = (row["default"], row["configured"], row["account"])
+    return (*(int(not each) for each in first), row["name"])
 
 
 _NO_METHODS = {"publicAPI", "privateAPI", "CORS", "ws"}
@@ -99,9 +102,7 @@ class _Markets(Arguments):
     ] = None
     active: Annotated[bool, Field(description="Leave out markets that are not trading now.")] = True
     limit: Annotated[int, Field(ge=1, le=200, description="Markets to show.")] = 50
-    offset: Annotated[
-        int, Field(ge=0, le=1_000_000, description="Markets to skip: `nextOffset` of a page.")
-    ] = 0
+    cursor: Cursor | None = None
 
 
 def _matches(market: Mapping[str, Any], args: _Markets, wanted: str, quote: str) -> bool:
@@ -122,25 +123,19 @@ def _matches(market: Mapping[str, Any], args: _Markets, wanted: str, quote: str)
 
 
 async def _get_markets(call: Call, args: _Markets) -> Answer:
-    async with call.public(args.exchange, "load_markets") as lease:
-        wanted, quote = (args.search or "").strip().upper(), (args.quote or "").strip().upper()
-        found = [
-            market
-            for _, market in sorted(lease.markets().items())
-            if _matches(market, args, wanted, quote)
-        ]
-        shown = [
-            projection.MARKET.project(market)
-            for market in found[args.offset : args.offset + args.limit]
-        ]
-        return page(
-            "markets",
-            shown,
-            len(found),
-            more="Pass `offset` = `nextOffset` for the next page, or narrow with `search`.",
-            offset=args.offset,
-            exchange=lease.exchange,
-        )
+    listing = await call.listing(args.exchange, "load_markets")
+    wanted, quote = (args.search or "").strip().upper(), (args.quote or "").strip().upper()
+    question = {"markets": listing.exchange, **args.model_dump(exclude={"limit", "cursor"})}
+    return paged(
+        "markets",
+        (market for market in listing.markets.values() if _matches(market, args, wanted, quote)),
+        Paging(question, lambda market: (market["symbol"],), args.cursor),
+        args.limit,
+        project=projection.MARKET.project,
+        exchange=listing.exchange,
+        fetchedAt=round(listing.fetched_at * 1000),
+        cached=True,
+    )
 
 
 CATALOGUE_TOOLS = (
@@ -167,7 +162,7 @@ CATALOGUE_TOOLS = (
                     default={"type": "boolean"},
                 ),
             },
-            **CUT_SCHEMA,
+            **PAGED_SCHEMA,
         ),
         run=_list_exchanges,
     ),
@@ -212,11 +207,11 @@ CATALOGUE_TOOLS = (
         ),
         arguments=_Markets,
         output=result_schema(
-            ("exchange", "markets", "total", "truncated"),
+            ("exchange", "markets", "total", "truncated", *FRESHNESS),
             exchange=ANSWERED_BY,
             markets={"type": "array", "items": projection.MARKET.schema()},
-            nextOffset={"type": "integer", "description": "`offset` of the next page."},
-            **CUT_SCHEMA,
+            **FRESHNESS,
+            **PAGED_SCHEMA,
         ),
         run=_get_markets,
     ),

@@ -16,16 +16,9 @@ from ccxt_mcp.calls.bounds import CUT_SCHEMA, Answer, page
 from ccxt_mcp.calls.pipeline import Call
 from ccxt_mcp.errors import Code, Failure
 from ccxt_mcp.tools.arguments import Arguments, Exchange, MaxAge, Since, Symbol, did_you_mean
-from ccxt_mcp.tools.tool import ANSWERED_BY, Tool, result_schema
+from ccxt_mcp.tools.tool import ANSWERED_BY, FRESHNESS, Tool, result_schema
 
-__all__ = ["FRESHNESS", "MARKET_TOOLS"]
-
-
-FRESHNESS: dict[str, Any] = {
-    "fetchedAt": {"type": "integer", "description": "When the exchange was asked, ms since 1970."},
-    "cached": {"type": "boolean", "description": "Asked on behalf of an earlier call."},
-}
-"""Properties that every result about a market has in its schema."""
+__all__ = ["MARKET_TOOLS"]
 
 
 class _OfMarket(Arguments):

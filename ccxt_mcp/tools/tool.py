@@ -15,10 +15,16 @@ from ccxt_mcp.calls.policy import Effect
 from ccxt_mcp.model import Scope
 from ccxt_mcp.tools.arguments import Arguments, schema
 
-__all__ = ["ANSWERED_BY", "Tool", "result_schema"]
+__all__ = ["ANSWERED_BY", "FRESHNESS", "Tool", "result_schema"]
 
 ANSWERED_BY = {"type": "string", "description": "Profile that answered."}
 """Schema of the `exchange` of a result."""
+
+FRESHNESS: dict[str, Any] = {
+    "fetchedAt": {"type": "integer", "description": "When the exchange was asked, ms since 1970."},
+    "cached": {"type": "boolean", "description": "Asked on behalf of an earlier call."},
+}
+"""Properties that every result about a market has in its schema."""
 
 _ANNOTATIONS = {
     Effect.READ: {

@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ccxt_mcp.calls.bounds import MAX_BYTES, Answer, page, serialise
+from ccxt_mcp.calls.bounds import MAX_BYTES, Answer, page, paged, serialise
+from ccxt_mcp.calls.cursors import Paging
+from ccxt_mcp.errors import Code, Failure
 
 
 def test_a_small_result_passes_untouched() -> None:
@@ -19,30 +21,95 @@ def test_a_small_result_passes_untouched() -> None:
     assert orjson.loads(text) == data
 
 
-def test_a_page_says_where_the_next_one_begins() -> None:
-    """A page that is not the last carries `nextOffset`; the last one does not."""
-    rows = list(range(10))
-    first, _ = serialise(page("rows", rows[:4], 10, more="Next.", offset=0))
+def names(count: int) -> list[dict[str, Any]]:
+    return [{"name": f"{number:03}"} for number in range(count)]
+
+
+def by_name(cursor: str | None = None, question: str = "q") -> Paging:
+    return Paging({"rows": question}, lambda row: (row["name"],), cursor)
+
+
+def shown(rows: list[dict[str, Any]], cursor: str | None, limit: int) -> dict[str, Any]:
+    data, _ = serialise(paged("rows", rows, by_name(cursor), limit))
+    return data
+
+
+def test_a_page_says_how_to_go_on_and_the_last_one_does_not() -> None:
+    first = shown(names(10), None, 4)
     assert first["truncated"] is True
-    assert first["nextOffset"] == 4
     assert "4 of 10" in first["notice"]
-    last, _ = serialise(page("rows", rows[8:], 10, more="Next.", offset=8))
+    last = shown(names(10), shown(names(10), first["nextCursor"], 4)["nextCursor"], 4)
+    assert last["rows"] == names(10)[8:]
     assert last["truncated"] is False
-    assert "nextOffset" not in last
+    assert "nextCursor" not in last
+
+
+@given(st.data(), st.sets(st.integers(0, 999), min_size=1, max_size=40), st.integers(1, 7))
+def test_pages_show_each_row_once_also_while_rows_come_and_go(
+    data: st.DataObject, numbers: set[int], limit: int
+) -> None:
+    """A number of rows to skip shows some twice and others never when the list moves."""
+    stays = {n for n in numbers if n % 2 == 0}
+    cursor, seen = None, list[str]()
+    for _ in range(200):
+        passing = data.draw(st.sets(st.integers(0, 499).map(lambda n: 2 * n + 1), max_size=5))
+        rows = [{"name": f"{n:03}"} for n in stays | passing]
+        page_ = shown(data.draw(st.permutations(rows)), cursor, limit)
+        seen += [row["name"] for row in page_["rows"]]
+        cursor = page_.get("nextCursor")
+        if cursor is None:
+            break
+    assert len(seen) == len(set(seen))
+    assert {f"{n:03}" for n in stays} <= set(seen)
+
+
+def test_a_page_that_is_cut_for_its_size_goes_on_after_the_last_row_shown() -> None:
+    rows = [{"name": f"{number:03}", "text": "x" * 5_000} for number in range(30)]
+    cursor, seen = None, list[str]()
+    while True:
+        page_ = shown(rows, cursor, 25)
+        seen += [row["name"] for row in page_["rows"]]
+        cursor = page_.get("nextCursor")
+        if cursor is None:
+            break
+    assert seen == [row["name"] for row in rows]
+
+
+_TOKEN = by_name().cursor({"name": "x"})
+
+
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        *("x", "====", "bnVsbA", "W10", _TOKEN[:-4], "é", "\x00", "A" * 512),
+        by_name(question="other").cursor({"name": "x"}),
+        Paging({"rows": "q"}, lambda row: (row["name"],), None).cursor({"name": 3}),
+    ],
+)
+def test_a_cursor_of_something_else_is_refused(cursor: str) -> None:
+    """Wrongly taken it would leave rows out, without a word."""
+    with pytest.raises(Failure, match="cursor") as refused:
+        by_name(cursor).rest(names(3))
+    assert refused.value.code is Code.INVALID_ARGUMENT
+
+
+@given(st.text(max_size=600))
+def test_no_text_is_more_than_refused(cursor: str) -> None:
+    with pytest.raises(Failure):
+        by_name(cursor).rest(names(3))
 
 
 @settings(deadline=None)
 @given(st.lists(st.text(min_size=0, max_size=5_000), min_size=1, max_size=60))
 def test_any_rows_give_valid_json_within_the_limit(rows: list[str]) -> None:
     """Whole rows from the front, never part of one, as many as were promised."""
-    data, text = serialise(page("rows", rows, len(rows), more="Ask for less.", offset=0))
+    data, text = serialise(page("rows", rows, len(rows), more="Ask for less."))
     assert len(text.encode()) <= MAX_BYTES
     assert orjson.loads(text) == data
-    shown = data["rows"]
-    assert rows[: len(shown)] == shown
-    assert data["truncated"] is (len(shown) < len(rows))
+    kept = data["rows"]
+    assert rows[: len(kept)] == kept
+    assert data["truncated"] is (len(kept) < len(rows))
     if data["truncated"]:
-        assert data["nextOffset"] == len(shown)
         assert "Ask for less." in data["notice"]
 
 

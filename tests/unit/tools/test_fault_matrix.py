@@ -119,7 +119,8 @@ async def test_a_first_call_gets_over_a_fault_of_the_market_load(
     tmp_path: Path, fault: Fault
 ) -> None:
     """Before: whoever came first to a cold exchange got the failure of the load."""
-    async with make_world(tmp_path) as world:
+    # A load starts a process, and only what leaves a whole CCXT timeout is tried again.
+    async with make_world(tmp_path, deadline=60.0) as world:
         world.sim.faults.add(fault)
         assert not (await world.call("get_open_orders")).is_error
         seen = world.sim.counters.snapshot().by_route["GET /api/v3/exchangeInfo"]

@@ -305,14 +305,19 @@ async def test_a_thousand_open_orders_are_cut_with_a_notice(world: World) -> Non
 
 
 async def test_markets_come_in_pages_without_gaps(world: World) -> None:
-    """Following `nextOffset` returns each market exactly once."""
+    """Following `nextCursor` returns each market exactly once."""
     seen: list[str] = []
-    offset: int | None = 0
-    while offset is not None:
-        page = (await world.call("get_markets", {"limit": 3, "offset": offset})).data
+    page = (await world.call("get_markets", {"limit": 3})).data
+    while True:
         seen += [market["symbol"] for market in page["markets"]]
-        offset = page.get("nextOffset")
+        if "nextCursor" not in page:
+            break
+        more = {"limit": 3, "cursor": page["nextCursor"]}
+        page = (await world.call("get_markets", more)).data
     assert len(seen) == len(set(seen)) == page["total"]
+    other = await world.call("get_markets", {"search": "BTC", **more})
+    assert other.failure["code"] == "invalid_argument"
+    assert "cursor" in other.failure["message"]
 
 
 async def test_accounts_are_listed_without_anything_secret(world: World) -> None:
