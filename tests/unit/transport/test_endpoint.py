@@ -440,6 +440,20 @@ async def test_a_modern_body_beyond_the_limit_is_refused() -> None:
         assert answer.status_code == 413
 
 
+async def test_a_modern_body_without_a_length_is_refused_in_words_as_well() -> None:
+    """The SDK answers bare text, which no MCP client can read."""
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(5):
+            yield b" " * 1000
+
+    async with toy_client(max_body_bytes=2000) as (_, client):
+        headers = MODERN | {"Mcp-Name": "echo", "Content-Type": "application/json"}
+        answer = await client.post("/mcp", content=pieces(), headers=headers)
+        assert answer.status_code == 413
+        assert "max_body_bytes" in answer.json()["error"]["message"]
+
+
 @pytest.mark.parametrize("accept", ["application/json", "text/event-stream", "text/html"])
 async def test_a_modern_request_that_accepts_too_little_is_told_what_to_accept(accept: str) -> None:
     """The SDK answers an empty 406."""
