@@ -179,6 +179,14 @@ def set_accounts(accounts: tuple[DemoAccount, ...]) -> None:
     _ACCOUNTS[:] = [account.name for account in accounts]
 
 
+def _by_schema(spec: dict[str, Any]) -> tuple[Any, ...]:
+    """Values for an argument of which no more is known than its schema."""
+    if "enum" in spec:
+        return tuple(spec["enum"])
+    values = {"integer": (1, 2), "number": (0.5, 1), "array": ([], ["1"]), "object": ({},)}
+    return values.get(spec.get("type", ""), ("1", "0.5"))
+
+
 def _arguments(draw: st.DrawFn, schema: dict[str, Any], *, valid: bool) -> Any:
     """Arguments of a tool, by its own schema; mutated where they need not be valid."""
     if not valid and _rarely(draw, 10):
@@ -191,10 +199,10 @@ def _arguments(draw: st.DrawFn, schema: dict[str, Any], *, valid: bool) -> Any:
             continue
         if name == "account":
             out[name] = _pick(draw, (*_ACCOUNTS, "mian"))
-        elif spec["type"] == "boolean":
+        elif spec.get("type") == "boolean":
             out[name] = bool(draw(_upto(1)))
         else:
-            out[name] = _pick(draw, _KNOWN[name])
+            out[name] = _pick(draw, _KNOWN.get(name) or _by_schema(spec))
     if not valid:
         for _ in range(draw(st.integers(1, 2))):
             name = _pick(draw, (*schema["properties"], "apiKey", "", "__proto__", PLANTED))

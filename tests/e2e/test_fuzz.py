@@ -34,9 +34,9 @@ def test_the_cases_reach_the_rooms_behind_the_envelope(report: Report) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="a reset connection is another error there")
 def test_nothing_that_a_socket_can_send_breaks_the_server() -> None:
     """As raw bytes: damaged requests, wrong lengths, odd codings, clients that stop half-way."""
-    report = fuzz(400, 3, sockets=True)
+    report = fuzz(200, 3, sockets=True)
     assert report.violations() == []
-    assert report.outcomes["tool ok"] > 2
+    assert report.outcomes["tool ok"] > 0
 
 
 CALL = b'{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{}}'
