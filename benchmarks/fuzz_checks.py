@@ -12,7 +12,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from benchmarks.fuzz_cases import PLANTED, Case
+from benchmarks.fuzz_cases import Case
+from benchmarks.fuzz_values import PLANTED
 from ccxt_mcp.errors import Code
 
 __all__ = ["Answer", "judge", "leaks", "outcome"]

@@ -26,7 +26,8 @@ import psutil
 from starlette.applications import Starlette
 from starlette.types import Message
 
-from benchmarks.fuzz_cases import MINTED, Case, set_accounts
+from benchmarks.fuzz_bodies import set_accounts
+from benchmarks.fuzz_cases import MINTED, Case
 from benchmarks.fuzz_checks import Answer, judge, leaks, outcome
 from ccxt_mcp import __version__
 from ccxt_mcp.app import create_app

@@ -5,8 +5,9 @@ import sys
 import pytest
 
 from benchmarks.fuzz import Report, fuzz
-from benchmarks.fuzz_cases import PLANTED, Case
+from benchmarks.fuzz_cases import Case
 from benchmarks.fuzz_checks import Answer, judge
+from benchmarks.fuzz_values import PLANTED
 
 
 @pytest.fixture(scope="module")
