@@ -35,13 +35,15 @@ caches and the allocator's slack, not what 80,000 requests would leave at a kilo
 
 @dataclass(slots=True)
 class Report:
-    """What a run saw. ``rss``: (cases so far, MiB) after every batch."""
+    """What a run saw. ``rss``: (cases so far, MiB) after every batch;
+    ``last``: the words of the failure that is being shrunk."""
 
     cases: int = 0
     seconds: float = 0.0
     wrong: list[str] = field(default_factory=list)
     rss: list[tuple[int, float]] = field(default_factory=list)
     outcomes: Counter[str] = field(default_factory=Counter)
+    last: str = ""
 
     @property
     def growth(self) -> float:
@@ -77,7 +79,9 @@ def fuzz(cases: int, number: int, *, sockets: bool = False, patience: int = 20) 
             try:
                 run(world, report, number * 1_000_003 + batch, examples)
             except Exception as found:
-                report.wrong.append(f"seed {number}, batch {batch}: {found}"[:4000])
+                what = report.last or repr(found)
+                report.wrong.append(f"seed {number}, batch {batch}: {what}"[:4000])
+                report.last = ""
             report.wrong += [f"left behind: {what}" for what in world.run(world.quiet())]
             report.rss.append((report.cases, round(world.rss(), 1)))
             batch += 1
@@ -102,7 +106,7 @@ def _in_process(world: World, report: Report, number: int, examples: int) -> Non
     def run(group: list[Case]) -> None:
         report.cases += len(group)
         wrong = world.run(world.group(group))
-        assert not wrong, "\n".join(wrong)
+        _note(report, wrong)
 
     run()
 
@@ -114,9 +118,16 @@ def _over_sockets(world: World, report: Report, number: int, examples: int) -> N
     def run(group: list[Sent]) -> None:
         report.cases += len(group)
         wrong = world.run(send_raw(world, group))
-        assert not wrong, "\n".join(wrong)
+        _note(report, wrong)
 
     run()
+
+
+def _note(report: Report, wrong: list[str]) -> None:
+    """Fail a group; the words are kept, since hypothesis forgets what does not happen again."""
+    if wrong:
+        report.last = "\n".join(wrong)
+    assert not wrong, report.last
 
 
 def main() -> int:

@@ -44,11 +44,14 @@ __all__ = ["BOUND", "World"]
 
 _T = TypeVar("_T")
 
-BOUND = 5.0
+BOUND = 10.0
 """Seconds within which every case ends, and everything that it began."""
 _MINTED_KEPT = 3
 """Sessions of the server's own that are kept for later cases; the oldest beyond it is ended."""
 _LIMITS: dict[str, Any] = {
+    # Well within ``BOUND``: what waits longest is a load of market tables in a process of its own.
+    "ccxt_timeout": 3,
+    "tool_timeout": 4,
     "max_sessions": 12,
     "max_sessions_per_client": 12,
     "lane_queue_max": 1,

@@ -471,3 +471,15 @@ async def test_the_modern_era_has_no_method_but_post(method: str) -> None:
         assert answer.status_code == 405
         assert answer.headers["allow"] == "POST"
         assert "POST" in answer.json()["error"]["message"]
+
+
+async def test_a_key_that_was_pasted_as_a_parameters_name_is_not_repeated() -> None:
+    """The place of a wrong value is named, and parts of the place are the client's own words."""
+    pasted = "Zq7xPasted0KeyA1b2C3d4E5f6G7h8I9j0"
+    body = call("echo")
+    body["params"]["inputResponses"] = {pasted: None}
+    async with toy_client() as (_, client):
+        answer = await client.post("/mcp", json=body, headers={"Mcp-Session-Id": "a"})
+        message = answer.json()["error"]["message"]
+        assert "inputResponses" in message or "input_responses" in message
+        assert pasted[:8] not in message
