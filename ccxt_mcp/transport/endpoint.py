@@ -33,9 +33,9 @@ from ccxt_mcp.transport.wire import (
     Message,
     accepts,
     check_content_type,
-    check_length,
     parse,
     read_body,
+    replayed,
 )
 
 __all__ = ["Endpoint"]
@@ -145,14 +145,14 @@ class Endpoint:
                 "Answers are `application/json` or `text/event-stream`: this protocol version"
                 " asks to accept both",
             )
-        check_length(headers.content_length, self._max_body)
+        body = await read_body(receive, headers.content_length, self._max_body)
         # The SDK wants both types named; a missing header and wildcards mean the same.
         others = [item for item in scope["headers"] if item[0] != b"accept"]
         scope = {**scope, "headers": [*others, _ACCEPT_BOTH]}
         self._gate.check()
         self._gate.enter()
         try:
-            await self._manager.handle_request(scope, receive, send)
+            await self._manager.handle_request(scope, replayed(body, receive), send)
         finally:
             self._gate.leave()
 

@@ -10,6 +10,7 @@ ping would unwind the exit stack of a call that still runs.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -43,6 +44,8 @@ logger = logging.getLogger(__name__)
 
 REQUEST_CANCELLED = -32800
 """JSON-RPC code of a request that was cancelled (as in the Language Server Protocol)."""
+
+_FIELD = re.compile(r"[A-Za-z_]{1,32}")
 
 _TRANSPORT = TransportContext(kind="streamable-http", can_send_request=False)
 
@@ -173,9 +176,14 @@ def _refused(message: Message, exc: MCPError | ValidationError) -> Reply:
         # The SDK says no more than "Invalid request parameters". Named is what is wrong, never
         # the value.
         wrong = exc.errors(include_url=False, include_context=False, include_input=False)[:3]
-        named = (f"`{'.'.join(map(str, item['loc']))[:80]}`: {item['msg']}" for item in wrong)
+        named = (f"`{'.'.join(map(_step, item['loc']))[:80]}`: {item['msg']}" for item in wrong)
         error["message"] += ": " + "; ".join(named)
     return Reply(encode({"jsonrpc": "2.0", "id": message.id, "error": error}), ok=False)
+
+
+def _step(part: int | str) -> str:
+    """One step of the way to what is wrong; a key that no schema has may be anything, a key too."""
+    return str(part) if isinstance(part, int) or _FIELD.fullmatch(part) else "…"
 
 
 def cancelled(message: Message, reason: str) -> Reply:

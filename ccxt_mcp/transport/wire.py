@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 from mcp_types import INVALID_PARAMS, RequestId
+from starlette.types import Message as ScopeMessage
 from starlette.types import Receive
 
 from ccxt_mcp.transport.refusal import PARSE_ERROR, Refusal
@@ -25,6 +26,7 @@ __all__ = [
     "check_length",
     "parse",
     "read_body",
+    "replayed",
 ]
 
 _NOT_WANTED = re.compile(rb";\s*q\s*=\s*0(\.0*)?\s*(;|$)")
@@ -93,6 +95,20 @@ async def read_body(receive: Receive, declared: bytes | None, limit: int) -> byt
             if len(parts) > limit:
                 raise _too_large(limit)
             return bytes(parts)
+
+
+def replayed(body: bytes, receive: Receive) -> Receive:
+    """The channel of a request whose body has been read: gives it again, whole, then the rest."""
+    given = False
+
+    async def replay() -> ScopeMessage:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replay
 
 
 def check_content_type(value: bytes | None) -> None:

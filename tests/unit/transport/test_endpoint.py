@@ -440,6 +440,20 @@ async def test_a_modern_body_beyond_the_limit_is_refused() -> None:
         assert answer.status_code == 413
 
 
+async def test_a_modern_body_without_a_length_is_refused_in_words_as_well() -> None:
+    """The SDK answers bare text, which no MCP client can read."""
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(5):
+            yield b" " * 1000
+
+    async with toy_client(max_body_bytes=2000) as (_, client):
+        headers = MODERN | {"Mcp-Name": "echo", "Content-Type": "application/json"}
+        answer = await client.post("/mcp", content=pieces(), headers=headers)
+        assert answer.status_code == 413
+        assert "max_body_bytes" in answer.json()["error"]["message"]
+
+
 @pytest.mark.parametrize("accept", ["application/json", "text/event-stream", "text/html"])
 async def test_a_modern_request_that_accepts_too_little_is_told_what_to_accept(accept: str) -> None:
     """The SDK answers an empty 406."""
@@ -457,3 +471,15 @@ async def test_the_modern_era_has_no_method_but_post(method: str) -> None:
         assert answer.status_code == 405
         assert answer.headers["allow"] == "POST"
         assert "POST" in answer.json()["error"]["message"]
+
+
+async def test_a_key_that_was_pasted_as_a_parameters_name_is_not_repeated() -> None:
+    """The place of a wrong value is named, and parts of the place are the client's own words."""
+    pasted = "Zq7xPasted0KeyA1b2C3d4E5f6G7h8I9j0"
+    body = call("echo")
+    body["params"]["inputResponses"] = {pasted: None}
+    async with toy_client() as (_, client):
+        answer = await client.post("/mcp", json=body, headers={"Mcp-Session-Id": "a"})
+        message = answer.json()["error"]["message"]
+        assert "inputResponses" in message or "input_responses" in message
+        assert pasted[:8] not in message
