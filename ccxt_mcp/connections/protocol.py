@@ -189,8 +189,14 @@ class Connection(HttpToolsProtocol):
 
     def check(self, now: float) -> None:
         """Act on what is overdue at ``now`` (loop time)."""
-        if self._phase != _QUIET and now >= self._deadline:
-            self._overdue(now)
+        phase = self._phase
+        if phase in (_HEAD, _BODY) and self.flow.read_paused:
+            # Whether the rest has come is not known: it is this server that does not read.
+            limits = self.registry.limits
+            patience = limits.header_timeout if phase == _HEAD else limits.body_timeout
+            self._deadline = now + patience
+        elif phase != _QUIET and now >= self._deadline:
+            self._overdue()
         unsent = self.transport.get_write_buffer_size()
         if not unsent:
             self._unsent = 0
@@ -263,14 +269,10 @@ class Connection(HttpToolsProtocol):
         elif self._unread > MAX_UNREAD_BYTES:
             self._linger()
 
-    def _overdue(self, now: float) -> None:
-        counts, limits = self.registry.counts, self.registry.limits
+    def _overdue(self) -> None:
+        counts = self.registry.counts
         if self._phase == _LEAVING:
             self.transport.abort()
-        elif self.flow.read_paused:
-            # Whether the rest has come is not known: it is this server that does not read.
-            patience = limits.header_timeout if self._phase == _HEAD else limits.body_timeout
-            self._deadline = now + patience
         elif self._phase == _BODY:
             counts.timed_out_body += 1
             self._refuse(408)
