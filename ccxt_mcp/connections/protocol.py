@@ -267,7 +267,7 @@ class Connection(HttpToolsProtocol):
         if self._gap > MAX_HEADER_BYTES or len(self.headers) > MAX_HEADER_LINES:
             self._refuse(431)
         elif self._unread > MAX_UNREAD_BYTES:
-            self._linger()
+            self.hang_up()
 
     def _overdue(self) -> None:
         counts = self.registry.counts

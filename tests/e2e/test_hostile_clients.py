@@ -18,12 +18,17 @@ import pytest
 from starlette.applications import Starlette
 
 from ccxt_mcp.app import create_app
-from ccxt_mcp.connections.limits import MAX_HEADER_BYTES, MAX_HEADER_LINES, ConnectionCounts
+from ccxt_mcp.connections.limits import (
+    MAX_HEADER_BYTES,
+    MAX_HEADER_LINES,
+    MAX_UNREAD_BYTES,
+    ConnectionCounts,
+)
 from ccxt_mcp.serving import bind, serving
 from ccxt_mcp.settings import Settings
 from tests.unit.transport.toy import Toy, call
 
-LIMIT = 15
+LIMIT = 30
 """Seconds for one test, far above every timeout that it sets."""
 LIVE = b"GET /live HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
@@ -300,6 +305,19 @@ async def test_the_rest_of_a_refused_body_is_not_waited_for_long() -> None:
         await peer.send(b"cd")
         assert await peer.rest() == b""
         assert it.counts.timed_out_body == 1
+
+
+async def test_only_so_much_of_a_refused_body_is_read_away() -> None:
+    """A client could have had the server read for all of the body's time, for nothing."""
+    async with served(body_timeout=600) as it:
+        peer = await it.connect()
+        length = MAX_UNREAD_BYTES * 4
+        await peer.send(
+            b"POST /mcp HTTP/1.1\r\nHost: evil.example\r\nContent-Length: %d\r\n\r\n" % length
+        )
+        assert (await peer.response())[0] == 421
+        peer.writer.write(b"x" * (MAX_UNREAD_BYTES + 1_000_000))
+        await until(lambda: it.counts.open == 0)
 
 
 async def test_a_refused_body_that_arrives_leaves_the_connection_in_use() -> None:
