@@ -28,6 +28,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ccxt_mcp import __version__
 from ccxt_mcp.callers import Tokens
+from ccxt_mcp.connections.limits import ConnectionLimits
+from ccxt_mcp.connections.registry import Connections
 from ccxt_mcp.ops.health import health_routes, sees_sessions
 from ccxt_mcp.product import Product, assemble
 from ccxt_mcp.settings import Settings, load_settings
@@ -99,6 +101,9 @@ def create_app(
 ) -> Starlette:
     """An ASGI application that serves ``/mcp``, ``/health``, ``/live`` and ``/ready``.
 
+    For whoever serves it, ``app.state`` holds ``connections`` (the clients' bounds and counts) and
+    ``drain``.
+
     Args:
         settings: from files and the environment when omitted (``load_settings``).
         mcp_server: any MCP server object of the SDK, low-level ``Server`` or ``MCPServer``, to be
@@ -136,6 +141,7 @@ def create_app(
         gate,
         max_body=settings.max_body_bytes,
     )
+    connections = Connections(ConnectionLimits.from_settings(settings))
     started = time.time()
 
     def snapshot(limit: int, offset: int) -> dict[str, Any]:
@@ -146,6 +152,7 @@ def create_app(
             "sessions": registry.describe(limit, offset),
             "limit": limit,
             "offset": offset,
+            "connections": connections.counts.open,
             "tasks": len(asyncio.all_tasks()),
             "exchanges": {} if product is None else product.gateway.snapshot(),
         }
@@ -210,6 +217,7 @@ def create_app(
         await done
 
     app.state.registry = registry
+    app.state.connections = connections
     app.state.drain = drain
     return app
 

@@ -146,6 +146,7 @@ async def _serve(arguments: argparse.Namespace) -> None:
     await run_until_stopped(
         app,
         listener,
+        connections=app.state.connections,
         drain=app.state.drain,
         started=lambda url: _say(f"serving MCP at {url}{MCP_PATH}"),
     )

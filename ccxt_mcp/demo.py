@@ -104,7 +104,13 @@ Ctrl-C stops it."""
             )
 
         app = create_app(product=product)
-        await run_until_stopped(app, listener, drain=app.state.drain, started=announce)
+        await run_until_stopped(
+            app,
+            listener,
+            connections=app.state.connections,
+            drain=app.state.drain,
+            started=announce,
+        )
 
 
 async def run_once() -> None:

@@ -19,6 +19,9 @@ import uvicorn
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ccxt_mcp.connections.protocol import protocol_for
+from ccxt_mcp.connections.registry import Connections
+from ccxt_mcp.connections.sockets import raise_file_limit
 from ccxt_mcp.errors import ConfigurationError
 
 __all__ = ["address_of", "bind", "run_until_stopped", "serving"]
@@ -27,6 +30,11 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _BACKLOG = 2048
 _HANG_UP = 2
 """Seconds that connections get once no call is under way."""
+
+_UNREAD_WHILE_DRAINING = 5.0
+_UNREAD_AT_LAST = 1.0
+"""Seconds that an answer may lie unread, instead of ``write_timeout``, while calls in flight finish
+and once none is under way."""
 
 Drain = Callable[[float], Awaitable[None]]
 
@@ -105,10 +113,19 @@ def _answered(app: ASGIApp) -> ASGIApp:
 class _Server(uvicorn.Server):
     """uvicorn with signals that end in exit code 0, and a moment to wait for."""
 
-    def __init__(self, app: ASGIApp, *, signals: bool, drain: Drain | None = None) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        connections: Connections | None,
+        *,
+        signals: bool,
+        drain: Drain | None = None,
+    ) -> None:
+        self._connections = connections or Connections()
         super().__init__(
             uvicorn.Config(
                 _answered(app),
+                http=protocol_for(self._connections),
                 access_log=False,
                 log_config=None,
                 server_header=False,
@@ -128,11 +145,20 @@ class _Server(uvicorn.Server):
         self._loop = asyncio.get_running_loop()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self._connections.open_for_business()
         try:
             await super().startup(sockets)
         except SystemExit:
             raise ConfigurationError("the server did not start; the log says why") from None
         self.up.set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._connections.drain(_UNREAD_AT_LAST)
+        await super().shutdown(sockets)
+        # Tasks that were cancelled may be waiting for a client to read what they have to say.
+        self._connections.hang_up()
+        if tasks := set(self.server_state.tasks):
+            await asyncio.wait(tasks, timeout=_HANG_UP)
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -167,6 +193,7 @@ class _Server(uvicorn.Server):
 
     async def _finish(self, drain: Drain) -> None:
         """The listener answers on: readiness fails visibly while calls in flight finish."""
+        self._connections.drain(_UNREAD_WHILE_DRAINING)
         try:
             await drain(_GRACE)
         finally:
@@ -179,12 +206,14 @@ async def run_until_stopped(
     app: ASGIApp,
     listener: socket.socket,
     *,
+    connections: Connections | None = None,
     drain: Drain | None = None,
     started: Callable[[str], None] | None = None,
 ) -> None:
     """Serve until SIGINT or SIGTERM; a second one cuts the calls in flight short.
 
     Args:
+        connections: bounds and counts the clients; with the default bounds when omitted.
         drain: called with the seconds of grace at the first signal, while the listener answers on;
             what it does not wait for is hung up on afterwards.
         started: told the base URL once the listener answers.
@@ -195,7 +224,8 @@ async def run_until_stopped(
     # What has been imported stays. Looking through it again would make each full garbage collection
     # hold the event loop for 20 ms longer; this is done while there is no session to be kept by it.
     gc.freeze()
-    server = _Server(app, signals=True, drain=drain)
+    raise_file_limit()
+    server = _Server(app, connections, signals=True, drain=drain)
 
     async def announce() -> None:
         await server.up.wait()
@@ -210,15 +240,18 @@ async def run_until_stopped(
 
 
 @asynccontextmanager
-async def serving(app: ASGIApp, listener: socket.socket) -> AsyncIterator[str]:
+async def serving(
+    app: ASGIApp, listener: socket.socket, connections: Connections | None = None
+) -> AsyncIterator[str]:
     """Serve in the running event loop while the context lasts; yields the base URL.
 
+    ``connections`` bounds and counts the clients; with the default bounds when omitted.
     Installs no signal handlers, so it can stand beside other servers of one process.
 
     Raises:
         ConfigurationError: the application did not start; its own error is in the log.
     """
-    server = _Server(app, signals=False)
+    server = _Server(app, connections, signals=False)
     task = asyncio.create_task(server.serve(sockets=[listener]))
     up = asyncio.create_task(server.up.wait())
     try:

@@ -259,6 +259,29 @@ class Settings(BaseModel):
     max_body_bytes: Annotated[int, Number] = _count(
         1_048_576, "Longest request body; more is refused with 413.", 1024, 67_108_864, "bytes"
     )
+    header_timeout: Annotated[float, Number] = _seconds(
+        10.0,
+        "Time for a request's headers, from the connection's opening or from their first byte; then"
+        " 408, or silence if nothing came, and the connection is closed.",
+        le=3600,
+    )
+    body_timeout: Annotated[float, Number] = _seconds(
+        30.0, "Time for a request's body, after its headers; then 408 and closed.", le=3600
+    )
+    write_timeout: Annotated[float, Number] = _seconds(
+        30.0,
+        "Time for which a client may leave an answer or a stream unread; then it is hung up on. A"
+        " slow one must take 64 KiB in this time, or all there is.",
+        le=3600,
+    )
+    max_connections: Annotated[int, Number] = _count(
+        4096,
+        "Open connections of clients, at most half of the files that the process may open. Beyond"
+        " it the longest idle one makes room; if none is idle, the new one gets 503.",
+        1,
+        1_000_000,
+        "connections",
+    )
     default_exchange: str | None = Field(
         default=None,
         min_length=1,

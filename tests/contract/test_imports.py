@@ -14,6 +14,7 @@ MAY_IMPORT = {
     "calls": WORDS | {"mechanisms", "exchanges"},
     "tools": WORDS | {"mechanisms", "exchanges", "calls"},
     "ops": WORDS,
+    "connections": WORDS,
     "simulation": set(),
     "client": set(),
 }
@@ -23,7 +24,8 @@ OUTSIDE = {
     "mcp": {"transport", "tools", "product", "app"},
     "mcp_types": {"transport", "tools", "app"},
     "starlette": {"transport", "ops", "app", "serving"},
-    "uvicorn": {"serving"},
+    "uvicorn": {"serving", "connections"},
+    "httptools": {"connections"},
     "aiohttp": {"exchanges", "simulation"},
 }
 """Library → the only rooms that may import it."""

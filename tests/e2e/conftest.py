@@ -91,8 +91,9 @@ async def running_stack(**more: Any) -> AsyncIterator[Stack]:
         config = SimulationConfig(rate_limit=None)
         sim = await stack.enter_async_context(SimulatedExchange(config, venue=venue))
         product = assemble(paper_settings(sim, accounts, **more), environ={})
+        app = create_app(product=product)
         url = await stack.enter_async_context(
-            serving(create_app(product=product), bind("127.0.0.1", 0))
+            serving(app, bind("127.0.0.1", 0), app.state.connections)
         )
         http = await stack.enter_async_context(httpx.AsyncClient(timeout=30, trust_env=False))
         yield Stack(sim, accounts, url, http)
