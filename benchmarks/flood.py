@@ -16,12 +16,11 @@ import argparse
 import asyncio
 import json
 import math
-import resource
 import sys
 import time
 from collections import Counter
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from benchmarks.raw import MODERN, Gone, Line, tool, wire
@@ -51,9 +50,14 @@ class Seen:
 
 
 async def _call(
-    address: tuple[str, int], session: str | None, arguments: dict[str, Any], *, seen: Seen
+    address: tuple[str, int],
+    session: str | None,
+    arguments: dict[str, Any],
+    *,
+    seen: Seen,
+    line: Line | None = None,
 ) -> str:
-    """One call on a connection of its own: what became of it, in a word."""
+    """One call, by default on a connection of its own: what became of it, in a word."""
     meta: dict[str, Any] = {}
     headers = {"Mcp-Session-Id": session} if session else {}
     if session is None:
@@ -64,19 +68,21 @@ async def _call(
             "io.modelcontextprotocol/clientInfo": {"name": "flood", "version": "1"},
             "io.modelcontextprotocol/clientCapabilities": {},
         }
-    line: Line | None = None
+    body = tool("account_balance", arguments, 1, meta)
     try:
         async with asyncio.timeout(_PATIENCE):
-            line = await Line.open(address)
-            body = tool("account_balance", arguments, 1, meta)
-            answer = await line.ask(wire("POST", body, headers, last=True))
+            if line is not None:
+                answer = await line.ask(wire("POST", body, headers))
+            else:
+                line = await Line.open(address)
+                try:
+                    answer = await line.ask(wire("POST", body, headers, last=True))
+                finally:
+                    line.leave()
     except Gone as gone:
         return f"gone ({gone})"
     except TimeoutError:
         return "no answer"
-    finally:
-        if line is not None:
-            line.leave()
     if answer.status != 200:
         return f"http {answer.status}"
     result = answer.replies()[0]["result"]
@@ -99,15 +105,18 @@ async def clients(
     async def other(number: int) -> None:
         arguments = {"account": ACCOUNTS[number % 2]}
         due = time.monotonic() + period * number / others
+        # Kept alive, as clients do: how long the kernel makes a new one wait is not the server's.
+        line = await Line.open(address)
         while not over.is_set():
             with suppress(TimeoutError):
                 async with asyncio.timeout(max(0.0, due - time.monotonic())):
                     await over.wait()
             before, began = flooding.is_set(), time.monotonic()
-            outcome = await _call(address, f"{_OTHER}{number}", arguments, seen=seen)
+            outcome = await _call(address, f"{_OTHER}{number}", arguments, seen=seen, line=line)
             (seen.took if before else seen.quiet).append(time.monotonic() - began)
             seen.others[outcome] += 1
             due = max(due + period, time.monotonic())
+        line.leave()
 
     async def one(number: int) -> None:
         session = {
@@ -261,7 +270,9 @@ def main() -> int:
     parser.add_argument("--period", type=float, default=1.0, help="seconds between their calls")
     parser.add_argument("--clients", metavar="HOST:PORT", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    # A connection for each call, at both ends.
+    # A connection for each call, at both ends. Not everywhere there is such a limit.
+    import resource
+
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < arguments.calls + 500:
         wanted = arguments.calls + 500
@@ -270,7 +281,8 @@ def main() -> int:
     given = (arguments.kind, arguments.calls, arguments.others, arguments.period)
     if arguments.clients:
         host, _, port = arguments.clients.rpartition(":")
-        print(json.dumps(asdict(asyncio.run(clients((host, int(port)), *given)))))
+        seen = asyncio.run(clients((host, int(port)), *given))
+        print(json.dumps({each.name: getattr(seen, each.name) for each in fields(seen)}))
         return 0
     outcome = asyncio.run(flood(*given, apart=True))
     print("\n".join(outcome.lines()))
