@@ -31,8 +31,8 @@ class Asked:
     arguments: dict[str, Any]
 
 
-def draw(dice: random.Random, number: int) -> Asked:
-    """A call at random."""
+def draw(dice: random.Random, number: int, *, local: bool = False) -> Asked:
+    """A call at random; `local` ones need no exchange."""
     request_id: int | str = dice.choice((7, "7", f"call-{number}", number))
     symbol = dice.choice(("BTC/USDT", "ETH/USDT"))
     candles = {
@@ -52,7 +52,7 @@ def draw(dice: random.Random, number: int) -> Asked:
             ("list_accounts", {}),
             ("get_ticker", {"symbol": "NO/PE"}),
         ),
-        (50, 8, 10, 10, 10, 3, 6, 3),
+        (0, 0, 0, 0, 0, 0, 1, 0) if local else (50, 8, 10, 10, 10, 3, 6, 3),
     )[0]
     return Asked(number, request_id, tool, arguments)
 
