@@ -11,6 +11,7 @@ import json
 import socket
 import struct
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -107,7 +108,8 @@ class Line:
         """Hang up, whatever is under way."""
         if how == "reset":
             holder = self._writer.get_extra_info("socket")
-            if holder is not None:
+            # The other side may have been quicker.
+            with suppress(OSError):
                 holder.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             self._writer.transport.abort()
         self._writer.close()
