@@ -34,6 +34,8 @@ __all__ = ["Outcome", "chaos", "main"]
 FAULTS: tuple[FaultKind, ...] = ("hang", "status", "reset", "truncated", "empty", "latency")
 PATIENCE = 60.0
 """Seconds after which an answer counts as lost; far above every timeout of the stand."""
+IDLE = 30.0
+"""Seconds for which a connection is kept; the server closes it after 75 s."""
 
 Era = Literal["minted", "named", "modern"]
 
@@ -75,7 +77,7 @@ class _Actor:
         self.era: Era = ("minted", "named", "modern")[number % 3]
         self.life = 0
         self.session = ""
-        self.kept: list[Line] = []
+        self.kept: list[tuple[float, Line]] = []
 
     # What is sent
 
@@ -152,7 +154,7 @@ class _Actor:
                         await asyncio.sleep(self.dice.uniform(0, 0.02))
                 for deed in self.between(ids):
                     group.create_task(deed)
-        for line in self.kept:
+        for _, line in self.kept:
             line.leave(self.dice.choice(("close", "reset")))
 
     def between(self, ids: list[int | str]) -> list[Coroutine[Any, Any, None]]:
@@ -185,9 +187,9 @@ class _Actor:
         answer: Answer | None = None
         try:
             async with asyncio.timeout(PATIENCE):
-                if fate == "kept" and self.kept:
-                    line = self.kept.pop()
-                else:
+                if fate == "kept":
+                    line = self.reused()
+                if line is None:
                     line = await Line.open(self.stand.address)
                 data = wire("POST", body, headers, last=fate not in ("kept", "leave"))
                 if fate == "half-request":
@@ -221,10 +223,19 @@ class _Actor:
             if line is not None and (fate != "kept" or answer is None):
                 line.leave(how)
         if fate == "kept":
-            self.kept.append(line)
+            self.kept.append((time.monotonic(), line))
         outcome, wrong = checked(asked, answer, ran=self.stand.witness.ran[asked.number])
         self.seen.calls[outcome] += 1
         self.seen.wrong += wrong
+
+    def reused(self) -> Line | None:
+        """A kept-alive connection, young enough that the server has not closed it as idle."""
+        while self.kept:
+            since, line = self.kept.pop()
+            if time.monotonic() - since < IDLE:
+                return line
+            line.leave()
+        return None
 
     async def ping(self) -> None:
         """Passes while the lane is busy; the same call runs before and after it."""
