@@ -37,6 +37,7 @@ class Product:
     tokens: Tokens
     gateway: Gateway
     redactor: Redactor
+    calls: Calls
     server: Server[Any]
 
 
@@ -83,9 +84,8 @@ def assemble(
     if problems:
         raise ConfigurationError.listing(problems)
     redactor.add(*settings.secrets(), *accounts.secrets(), *tokens.secrets())
-    server = build_server(
-        Calls(gateway, accounts, settings, redact=redactor.text), version=__version__
-    )
+    calls = Calls(gateway, accounts, settings, redact=redactor.text)
+    server = build_server(calls, version=__version__)
 
     @asynccontextmanager
     async def lifespan(_: Server[Any]) -> AsyncIterator[dict[str, Any]]:
@@ -96,7 +96,7 @@ def assemble(
             await gateway.close()
 
     server.lifespan = lifespan
-    return Product(settings, accounts, tokens, gateway, redactor, server)
+    return Product(settings, accounts, tokens, gateway, redactor, calls, server)
 
 
 def _unknown_exchanges(settings: Settings, known: Sequence[str]) -> list[str]:

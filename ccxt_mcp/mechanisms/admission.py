@@ -1,11 +1,13 @@
 """How many calls may be under way, in all and for one exchange and one key.
 
 Owns: the slots, and who gets the next one. Refuses: a call when as many wait as may wait
-(``overloaded``); to know what the calls do.
+(``overloaded``), and one of a session that has taken its share of that; to know what the calls do.
 
 One exchange gets at most a part of the slots, so that one that hangs cannot stop the others. When
 slots are short they go to the groups (exchange and key) in turn, and within a group to the sessions
-fairly: a session with a hundred calls waiting does not put another's first one behind them.
+fairly: a session with a hundred calls waiting does not put another's first one behind them. The
+places to wait in are shared as well: nobody waits with more calls than there are places free, so
+one flood takes half of them, two a third each, and something is left for whoever comes next.
 """
 
 from __future__ import annotations
@@ -77,7 +79,8 @@ class Admission:
     def slot(self, exchange: str, key: str | None, flow: Hashable) -> Slot:
         """A slot for one call of ``flow`` (a session).
 
-        Entering it raises ``Failure`` (``overloaded``) when the queue is full.
+        Entering it raises ``Failure`` (``overloaded``) when the queue is full, or the flow waits
+        with as many calls as there are places left.
         """
         return Slot(self, (exchange, key), flow)
 
@@ -85,10 +88,12 @@ class Admission:
         if group not in self._waiting and self._fits(group):
             self._take(group)
             return
-        if self.waiting >= self._queue:
+        waiting = self.waiting
+        mine = sum(queue.waiting(flow) for queue in self._waiting.values())
+        if mine >= self._queue - waiting:
             raise Failure(
                 Code.OVERLOADED,
-                f"{self._running} calls are under way and {self._queue} wait",
+                f"{self._running} calls are under way and {waiting} wait",
                 hint="Wait `retryAfterMs`, then send the call again.",
                 exchange=group[0],
                 retry_after=1.0,

@@ -136,6 +136,11 @@ class FairQueue(Generic[T]):
         self._gone(entry[0])
         return True
 
+    def waiting(self, flow: Hashable) -> int:
+        """How many entries a flow has."""
+        found = self._flows.get(flow)
+        return 0 if found is None else len(found.entries)
+
     def ahead(self, flow: Hashable) -> float:
         """What is served before a new entry of ``flow``, if nobody else comes."""
         found = self._flows.get(flow)

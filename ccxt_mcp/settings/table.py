@@ -311,7 +311,8 @@ class Settings(BaseModel):
     )
     call_queue_max: Annotated[int, Number] = _count(
         1000,
-        "Calls of all sessions that may wait for their turn; beyond it `overloaded`.",
+        "Calls of all sessions that may wait for their turn; beyond it `overloaded`. No session"
+        " takes more than half, nor do the calls without one.",
         1,
         100_000,
         "calls",
