@@ -49,5 +49,13 @@ class Caller:
     client_ip: str | None = None
     queued_ms: float = field(default=0.0)
 
+    @property
+    def flow(self) -> tuple[str, ...]:
+        """On whose behalf a turn is taken where turns are shared out fairly: the session, or
+        whoever calls without one."""
+        if self.session == "-":
+            return (self.principal.name, self.client_ip or "")
+        return (self.principal.name, "session", self.session)
+
 
 CALLER: ContextVar[Caller] = ContextVar("ccxt_mcp_caller", default=Caller())  # noqa: B039

@@ -220,9 +220,7 @@ class Call:
 
     def _slot(self, exchange: str, account: str | None) -> Slot:
         """A place among the calls under way; an account stands for its key."""
-        caller = CALLER.get()
-        flow = (caller.principal.name, caller.session)
-        return self._calls.admission.slot(exchange, account, flow)
+        return self._calls.admission.slot(exchange, account, CALLER.get().flow)
 
     async def fetch(self, lease: Lease, method: str, *args: Any, **kwargs: Any) -> Any:
         """Call a unified method that the table allows; a read again where ``retries`` says so.

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from contextvars import ContextVar, Token
 from email.utils import parsedate_to_datetime
 from types import TracebackType
@@ -194,7 +194,7 @@ class _Request:
         limiter = pacing._limits.limiter(pacing._place, pool, self._path, pacing._key_id)
         charge = limiter.take(cost) if pacing._waits else limiter.force(cost)
         if charge is None:
-            charge = await limiter.acquire(cost, _flow(), _latest())
+            charge = await limiter.acquire(cost, CALLER.get().flow, _latest())
         self._held.append((pool, limiter, charge))
 
     def _settle(self) -> None:
@@ -248,14 +248,6 @@ class _Request:
                 else:
                     limiter.block_until(now + wait)
         return self._wait
-
-
-def _flow() -> Hashable:
-    """On whose behalf: the session, or whoever calls without one."""
-    caller = CALLER.get()
-    if caller.session == "-":
-        return (caller.principal.name, caller.client_ip)
-    return (caller.principal.name, "session", caller.session)
 
 
 def _latest() -> float:
