@@ -38,6 +38,7 @@ class Product:
     gateway: Gateway
     redactor: Redactor
     server: Server[Any]
+    calls: Calls
 
 
 def assemble(
@@ -83,9 +84,8 @@ def assemble(
     if problems:
         raise ConfigurationError.listing(problems)
     redactor.add(*settings.secrets(), *accounts.secrets(), *tokens.secrets())
-    server = build_server(
-        Calls(gateway, accounts, settings, redact=redactor.text), version=__version__
-    )
+    calls = Calls(gateway, accounts, settings, redact=redactor.text)
+    server = build_server(calls, version=__version__)
 
     @asynccontextmanager
     async def lifespan(_: Server[Any]) -> AsyncIterator[dict[str, Any]]:
@@ -96,7 +96,7 @@ def assemble(
             await gateway.close()
 
     server.lifespan = lifespan
-    return Product(settings, accounts, tokens, gateway, redactor, server)
+    return Product(settings, accounts, tokens, gateway, redactor, server, calls)
 
 
 def _unknown_exchanges(settings: Settings, known: Sequence[str]) -> list[str]:

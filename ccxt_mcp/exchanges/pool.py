@@ -31,6 +31,7 @@ from ccxt_mcp.exchanges.sources import Source
 from ccxt_mcp.exchanges.tables import Tables
 from ccxt_mcp.mechanisms.deadline import remaining
 from ccxt_mcp.settings import ExchangeProfile
+from ccxt_mcp.telemetry import Step, timed
 
 __all__ = ["AccountLike", "ExchangeRoom", "Surroundings"]
 
@@ -279,8 +280,9 @@ class ExchangeRoom:
             source = self._source
             # The tables are read or loaded while the class is imported.
             source.begin()
-            session = await self._alive.get()
-            tables = await source.get()
+            with timed(Step.MARKETS, self.profile.name):
+                session = await self._alive.get()
+                tables = await source.get()
             if self._closed or self._blank is None:
                 raise shutting_down(self.profile.name)
             # Others may have waited too, and new tables may have come meanwhile.

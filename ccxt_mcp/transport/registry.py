@@ -147,6 +147,17 @@ class Registry:
         ordered = sorted(self._sessions.values(), key=lambda s: (s.connected_at, s.id))
         return [session.describe() for session in ordered[offset : offset + limit]]
 
+    def counts(self) -> dict[str, Any]:
+        """How many sessions there are by kind, and what they are doing."""
+        kinds = dict.fromkeys((kind.value for kind in Kind), 0)
+        busy = waiting = streams = 0
+        for session in self._sessions.values():
+            kinds[session.kind.value] += 1
+            busy += session.lane.busy
+            waiting += session.lane.waiting
+            streams += session.stream is not None
+        return {"kinds": kinds, "busy": busy, "waiting": waiting, "streams": streams}
+
     def _add(
         self, session_id: str, kind: Kind, principal: Principal, client_ip: str | None
     ) -> Session:
