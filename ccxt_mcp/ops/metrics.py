@@ -17,10 +17,14 @@ from prometheus_client.process_collector import ProcessCollector
 from ccxt_mcp.errors import Code
 from ccxt_mcp.telemetry import OK, Step
 
-__all__ = ["MOST_OTHERS", "NONE", "OTHER", "UNKNOWN", "Metrics", "Names"]
+__all__ = ["MOST_OTHERS", "MOST_SERIES", "NONE", "OTHER", "UNKNOWN", "Metrics", "Names"]
 
 MOST_OTHERS = 64
 """Exchanges besides the configured ones that get a label of their own."""
+
+MOST_SERIES = 1024
+"""Combinations of tool, exchange and outcome that are counted apart; those of further ones that
+differ in the exchange alone are added up."""
 
 NONE, OTHER, UNKNOWN = "none", "other", "unknown"
 """An exchange that was not chosen (yet), one beyond the bound; a tool that does not exist."""
@@ -97,7 +101,7 @@ class Metrics:
         )
         self._request_durations = Histogram(
             "ccxt_mcp_upstream_request_duration_seconds",
-            "Time of HTTP requests to exchanges, signature and reading included.",
+            "Time of HTTP requests to exchanges, signing and reading included.",
             ("exchange",),
             buckets=_CALLS,
             registry=self.registry,
@@ -126,6 +130,8 @@ class Metrics:
         key = (tool, self.exchange(exchange), _bounded(outcome))
         count = self._call_children.get(key)
         if count is None:
+            if len(self._call_children) >= MOST_SERIES:
+                key = (tool, OTHER, key[2])
             count = self._call_children[key] = self._calls.labels(*key)
         count.inc()
         if seconds is None:

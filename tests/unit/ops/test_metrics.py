@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from prometheus_client import generate_latest
 
-from ccxt_mcp.ops.metrics import MOST_OTHERS, Metrics, Names
+from ccxt_mcp.errors import Code
+from ccxt_mcp.ops.metrics import MOST_OTHERS, MOST_SERIES, Metrics, Names
 from ccxt_mcp.telemetry import Step
 
 
@@ -36,6 +37,20 @@ def test_a_flood_of_names_makes_a_bounded_number_of_series() -> None:
     assert len(calls) == MOST_OTHERS + 3
     for name in ("wait_seconds_count", "upstream_requests_total"):
         assert len(series(metrics, f"ccxt_mcp_{name}")) == MOST_OTHERS + 1, name
+
+
+def test_calls_have_no_more_series_than_can_be_read_at_once() -> None:
+    """All combinations of the bounded labels would be 25,000: more than a megabyte at each scrape.
+    Nothing is lost: what comes too late is added up over the exchanges."""
+    tools = [f"tool-{number}" for number in range(20)]
+    metrics = Metrics(tools)
+    for exchange in range(MOST_OTHERS):
+        for tool in tools:
+            for code in Code:
+                metrics.call(tool, f"exchange-{exchange}", code.value, None)
+    calls = series(metrics, "ccxt_mcp_calls_total")
+    assert MOST_SERIES <= len(calls) <= MOST_SERIES + len(tools) * len(Code)
+    assert sum(calls.values()) == MOST_OTHERS * len(tools) * len(Code)
 
 
 def test_configured_exchanges_keep_their_name_after_a_flood() -> None:
