@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -280,7 +281,9 @@ class ExchangeRoom:
             source = self._source
             # The tables are read or loaded while the class is imported.
             source.begin()
-            with timed(Step.MARKETS, self.profile.name):
+            # New tables of an exchange that is alive make nobody wait.
+            waits = self._alive.value is None or source.tables is None
+            with timed(Step.MARKETS, self.profile.name) if waits else nullcontext():
                 session = await self._alive.get()
                 tables = await source.get()
             if self._closed or self._blank is None:
