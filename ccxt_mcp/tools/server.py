@@ -103,7 +103,7 @@ async def _name_what_is_malformed(
             problem = "`name` must be a string: the name of the tool to call"
         elif arguments is not None and not isinstance(arguments, Mapping):
             name_span("malformed")
-            problem = f"`arguments` of `{shown_name(name)}` must be an object"
+            problem = f"`arguments` of {shown_name(name)!r} must be an object"
         elif arguments is None and "arguments" in params:
             # `"arguments": null` is how some clients say that there are none.
             rest = {key: value for key, value in params.items() if key != "arguments"}
