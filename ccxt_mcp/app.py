@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import platform
 import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import asdict
+from importlib.metadata import version
 from typing import Any, Protocol
 
 from mcp.server.lowlevel import Server
@@ -30,10 +33,14 @@ from ccxt_mcp import __version__
 from ccxt_mcp.callers import Tokens
 from ccxt_mcp.connections.limits import ConnectionLimits
 from ccxt_mcp.connections.registry import Connections
+from ccxt_mcp.ops.exposition import State, metrics_route
 from ccxt_mcp.ops.health import health_routes, sees_sessions
+from ccxt_mcp.ops.lag import watch_loop
+from ccxt_mcp.ops.metrics import Metrics
 from ccxt_mcp.product import Product, assemble
 from ccxt_mcp.settings import Settings, load_settings
 from ccxt_mcp.tools.boundary import failure_result
+from ccxt_mcp.tools.server import TOOLS
 from ccxt_mcp.transport.endpoint import Endpoint
 from ccxt_mcp.transport.gate import Gate
 from ccxt_mcp.transport.guard import Guard, is_loopback, peer_of
@@ -99,7 +106,7 @@ def create_app(
     *,
     product: Product | None = None,
 ) -> Starlette:
-    """An ASGI application that serves ``/mcp``, ``/health``, ``/live`` and ``/ready``.
+    """An ASGI application: ``/mcp``, ``/health``, ``/live``, ``/ready`` and ``/metrics``.
 
     For whoever serves it, ``app.state`` holds ``connections`` (the clients' bounds and counts) and
     ``drain``.
@@ -130,6 +137,7 @@ def create_app(
         lane_limit=settings.lane_queue_max,
         lane_wait_max=settings.lane_wait_max,
     )
+    metrics = Metrics(() if product is None else (t.name for t in TOOLS), settings.exchanges)
     queue_tool_calls(server, refuse=failure_result)
     lifespan = _Lifespan(server, max_body=settings.max_body_bytes)
     gate = Gate()
@@ -140,6 +148,7 @@ def create_app(
         registry,
         gate,
         max_body=settings.max_body_bytes,
+        recorder=metrics,
     )
     connections = Connections(ConnectionLimits.from_settings(settings))
     started = time.time()
@@ -157,6 +166,22 @@ def create_app(
             "exchanges": {} if product is None else product.gateway.snapshot(),
         }
 
+    def state() -> State:
+        sessions = registry.counts()
+        admission = None if product is None else product.calls.admission
+        return State(
+            draining=gate.draining,
+            sessions=sessions["kinds"],
+            streams=sessions["streams"],
+            lanes_busy=sessions["busy"],
+            lane_waiting=sessions["waiting"],
+            requests=gate.serving,
+            tasks=len(asyncio.all_tasks()),
+            calls=None if admission is None else (admission.running, admission.waiting),
+            exchanges={} if product is None else product.gateway.snapshot(),
+            connections=asdict(connections.counts),
+        )
+
     def ready() -> bool:
         return lifespan.running and not gate.draining
 
@@ -171,11 +196,15 @@ def create_app(
     @asynccontextmanager
     async def run(_: Starlette) -> AsyncIterator[None]:
         async with lifespan.run():
-            sweeper = asyncio.create_task(_sweep(registry, settings.session_idle_timeout))
+            tasks = (
+                asyncio.create_task(_sweep(registry, settings.session_idle_timeout)),
+                asyncio.create_task(watch_loop(metrics.lag)),
+            )
             try:
                 yield
             finally:
-                sweeper.cancel()
+                for task in tasks:
+                    task.cancel()
 
     middleware = [
         Middleware(
@@ -184,6 +213,7 @@ def create_app(
             allowed_hosts=settings.allowed_hosts,
             allowed_origins=settings.allowed_origins,
             trusted_proxies=settings.trusted_proxies,
+            recorder=metrics,
         ),
         Middleware(_Straight, endpoint=endpoint),
     ]
@@ -203,6 +233,7 @@ def create_app(
         routes=[
             Route("/", _front_page),
             *health_routes(snapshot, ready=ready, may_see_all=may_see_all),
+            metrics_route(metrics, state, build=_build(), may_see_all=may_see_all),
         ],
         middleware=middleware,
         exception_handlers={404: _no_such_path, 405: _no_such_path},
@@ -218,6 +249,7 @@ def create_app(
 
     app.state.registry = registry
     app.state.connections = connections
+    app.state.metrics = metrics
     app.state.drain = drain
     return app
 
@@ -250,6 +282,15 @@ async def _no_such_path(_: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 404
     message = f"Not served at this path: MCP is at {MCP_PATH}, the server's state at GET /health"
     return JSONResponse(Refusal(status, message).body(), status_code=status)
+
+
+def _build() -> dict[str, str]:
+    return {
+        "version": __version__,
+        "ccxt": version("ccxt"),
+        "mcp": version("mcp"),
+        "python": platform.python_version(),
+    }
 
 
 def _low_level(server: Server[Any] | HighLevelServer) -> Server[Any]:

@@ -122,6 +122,7 @@ def _weight(text: str) -> int:
 async def _serve(arguments: argparse.Namespace) -> None:
     from ccxt_mcp.app import MCP_PATH, create_app
     from ccxt_mcp.ops.logs import configure_logging
+    from ccxt_mcp.ops.traces import export_traces
     from ccxt_mcp.product import assemble
     from ccxt_mcp.serving import bind, run_until_stopped
     from ccxt_mcp.settings import check_exposure, load_settings
@@ -143,13 +144,21 @@ async def _serve(arguments: argparse.Namespace) -> None:
         _say(f"account {line}")
     if not product.accounts.all():
         _say("no accounts: market data only (see `[accounts.NAME]` in docs/CONFIGURATION.md)")
-    await run_until_stopped(
-        app,
-        listener,
-        connections=app.state.connections,
-        drain=app.state.drain,
-        started=lambda url: _say(f"serving MCP at {url}{MCP_PATH}"),
+    stop_traces = export_traces(
+        version=__version__,
+        redact=product.redactor.text,
+        warn=lambda words: _say(f"warning: {words}"),
     )
+    try:
+        await run_until_stopped(
+            app,
+            listener,
+            connections=app.state.connections,
+            drain=app.state.drain,
+            started=lambda url: _say(f"serving MCP at {url}{MCP_PATH}"),
+        )
+    finally:
+        stop_traces()
 
 
 async def _demo(arguments: argparse.Namespace) -> None:

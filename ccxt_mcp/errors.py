@@ -10,12 +10,13 @@ becomes a wire format in one place. Every code is documented in ``docs/ERRORS.md
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-__all__ = ["CODES", "Code", "CodeInfo", "ConfigurationError", "Failure"]
+__all__ = ["CODES", "Code", "CodeInfo", "ConfigurationError", "Failure", "code_of"]
 
 
 class Code(StrEnum):
@@ -222,6 +223,13 @@ class Failure(Exception):
 
     def __repr__(self) -> str:
         return f"Failure({self.code.value}: {self.message})"
+
+
+def code_of(error: BaseException) -> Code:
+    """The code that an exception counts under, where it need not be told to anybody."""
+    if isinstance(error, Failure):
+        return error.code
+    return Code.CANCELLED if isinstance(error, asyncio.CancelledError) else Code.INTERNAL
 
 
 class ConfigurationError(Exception):

@@ -37,8 +37,8 @@ class Product:
     tokens: Tokens
     gateway: Gateway
     redactor: Redactor
-    calls: Calls
     server: Server[Any]
+    calls: Calls
 
 
 def assemble(
@@ -96,7 +96,7 @@ def assemble(
             await gateway.close()
 
     server.lifespan = lifespan
-    return Product(settings, accounts, tokens, gateway, redactor, calls, server)
+    return Product(settings, accounts, tokens, gateway, redactor, server, calls)
 
 
 def _unknown_exchanges(settings: Settings, known: Sequence[str]) -> list[str]:

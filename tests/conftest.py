@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.tracing import Spans, recorded
+
 
 @pytest.fixture(autouse=True, scope="session")
 def _no_ones_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
@@ -13,3 +15,10 @@ def _no_ones_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture
+def spans() -> Iterator[Spans]:
+    """The OpenTelemetry spans of this test."""
+    with recorded() as found:
+        yield found

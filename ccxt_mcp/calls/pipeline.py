@@ -182,7 +182,7 @@ class Call:
 
         # A call of its own, with all of the time that a call has: it is not only this caller's.
         return await calls.reads.get(
-            (exchange, method, (args, project, tuple(sorted((params or {}).items())))),
+            (exchange, step.name, (args, project, tuple(sorted((params or {}).items())))),
             step.fresh if max_age is None else min(step.fresh, max_age),
             lambda: calls.run(calls.begin(tool), ask),
         )

@@ -19,6 +19,7 @@ import orjson
 
 from ccxt_mcp.mechanisms.freshness import Entry, FreshCache, Reading, reading
 from ccxt_mcp.mechanisms.single_flight import SingleFlight
+from ccxt_mcp.telemetry import RECORDER
 
 __all__ = ["Found", "PublicReads", "Read"]
 
@@ -56,17 +57,10 @@ class PublicReads:
     """Answers by question.
 
     Args:
-        told: told of each question's method and where its answer was.
         clock: this moment; for tests.
     """
 
-    def __init__(
-        self,
-        *,
-        told: Callable[[str, Found], None] | None = None,
-        clock: Callable[[], Reading] = reading,
-    ) -> None:
-        self._told = told
+    def __init__(self, *, clock: Callable[[], Reading] = reading) -> None:
         self._clock = clock
         self._kept: FreshCache[Any] = FreshCache(entries=_ENTRIES, size=_BYTES)
         self._flights: SingleFlight[Any] = SingleFlight()
@@ -80,7 +74,7 @@ class PublicReads:
         """An answer that is at most ``max_age`` seconds old.
 
         Args:
-            question: exchange, method and everything else that the answer depends on.
+            question: exchange, unified method and everything else that the answer depends on.
             max_age: seconds; 0 asks the exchange, whatever others ask.
             ask: asks it, for all who join.
 
@@ -90,13 +84,15 @@ class PublicReads:
         now = self._clock()
         entry = self._kept.get(question, max_age, now) if max_age > 0 else None
         if entry is not None:
-            return self._read(question, entry.value, entry.asked, Found.KEPT)
+            RECORDER.get().cache(question[1], Found.KEPT.value)
+            return _read(entry.value, entry.asked, Found.KEPT)
         flight = self._flights.under_way(question, max_age, now) if max_age > 0 else None
         found = Found.NEW if flight is None else Found.UNDER_WAY
         if flight is None:
             flight = self._flights.start(question, lambda: self._fetch(question, now, ask), now)
+        RECORDER.get().cache(question[1], found.value)
         value = await self._flights.outcome(question, flight)
-        return self._read(question, value, flight.began, found)
+        return _read(value, flight.began, found)
 
     async def _fetch(
         self, question: Hashable, asked: Reading, ask: Callable[[], Coroutine[Any, Any, Any]]
@@ -104,11 +100,6 @@ class PublicReads:
         value = await ask()
         self._kept.put(question, Entry(value, asked, len(orjson.dumps(value))))
         return value
-
-    def _read(self, question: tuple[str, str, Hashable], value: Any, at: Reading, f: Found) -> Read:
-        if self._told is not None:
-            self._told(question[1], f)
-        return Read(value, round(at.wall * 1000), f)
 
     def snapshot(self) -> dict[str, int]:
         """Numbers for a health page."""
@@ -120,3 +111,7 @@ class PublicReads:
 
     def __repr__(self) -> str:
         return f"<PublicReads {self._kept!r} {self._flights!r}>"
+
+
+def _read(value: Any, asked: Reading, found: Found) -> Read:
+    return Read(value, round(asked.wall * 1000), found)

@@ -16,7 +16,6 @@ an exchange that does not tell its time, requests go with ours.
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
@@ -25,6 +24,7 @@ from typing import Any
 
 from ccxt_mcp.errors import Failure
 from ccxt_mcp.exchanges.nonce_rules import ORDERED
+from ccxt_mcp.telemetry import apart
 
 __all__ = ["Clock", "Reading", "adjusts"]
 
@@ -159,7 +159,7 @@ class Clock:
         self._started.append(now)
         # Of nobody's call: it has no deadline but CCXT's own, and no wire record.
         self._task = asyncio.get_running_loop().create_task(
-            self._sample(), name="measure clock", context=contextvars.Context()
+            self._sample(), name="measure clock", context=apart()
         )
         self._task.add_done_callback(self._done)
 

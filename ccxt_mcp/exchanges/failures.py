@@ -16,9 +16,18 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ccxt_mcp.errors import Code, Failure
+from ccxt_mcp.errors import Code, Failure, code_of
 
-__all__ = ["TABLE", "Wire", "forget", "is_about_time", "refused", "spoken", "translate"]
+__all__ = [
+    "TABLE",
+    "Wire",
+    "code_of_request",
+    "forget",
+    "is_about_time",
+    "refused",
+    "spoken",
+    "translate",
+]
 
 TABLE: dict[str, Code] = {
     "BaseError": Code.EXCHANGE_ERROR,
@@ -155,6 +164,15 @@ def refused(error: BaseException) -> bool:
 def is_about_time(error: BaseException) -> bool:
     """Whether the exchange found a timestamp or a nonce wrong."""
     return any(c.__name__ == "InvalidNonce" for c in type(error).__mro__)
+
+
+def code_of_request(error: BaseException) -> Code:
+    """What an exception of one request counts under; ``translate`` finds words for the caller."""
+    name = next((c.__name__ for c in type(error).__mro__ if c.__name__ in TABLE), None)
+    if name is None:
+        return code_of(error)
+    network = _from_network(error, 0)
+    return TABLE[name] if network is None else network.code
 
 
 def translate(

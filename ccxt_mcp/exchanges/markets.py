@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextvars import Context
 from typing import Generic, TypeVar
 
 from ccxt_mcp.errors import Code, Failure
+from ccxt_mcp.telemetry import apart
 
 __all__ = ["Loaded", "landed", "shutting_down"]
 
@@ -48,7 +48,7 @@ class Loaded(Generic[T]):
         if self._task is None:
             # A context of its own: the first caller's deadline is not everybody's.
             self._task = asyncio.get_running_loop().create_task(
-                self._run(), name=f"load {self._name}", context=Context()
+                self._run(), name=f"load {self._name}", context=apart()
             )
             self._task.add_done_callback(self._done)
         outcome = await landed(self._task, self._name)

@@ -76,6 +76,11 @@ class NonceLane:
         return f"<NonceLane {self._exchange} {state} waiting={self.waiting}>"
 
     @property
+    def busy(self) -> bool:
+        """Whether a request that comes now has to wait for its turn."""
+        return self._ordered and self._turns.busy
+
+    @property
     def waiting(self) -> int:
         """Requests that wait for their turn."""
         return self._turns.waiting

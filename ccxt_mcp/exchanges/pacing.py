@@ -20,10 +20,12 @@ from typing import Any, Protocol
 
 from ccxt_mcp.errors import Failure
 from ccxt_mcp.exchanges.budgets import Pool, is_public, joined
+from ccxt_mcp.exchanges.failures import code_of_request
 from ccxt_mcp.exchanges.limits import Limits, Place
 from ccxt_mcp.mechanisms.deadline import DEADLINE
 from ccxt_mcp.mechanisms.rate_limit import Charge, Limiter
 from ccxt_mcp.model import CALLER
+from ccxt_mcp.telemetry import Step, timed
 
 __all__ = ["Pacing"]
 
@@ -40,6 +42,8 @@ _RETRY_AFTER = "retry-after"
 
 
 class _Lane(Protocol):
+    @property
+    def busy(self) -> bool: ...
     def turn(self) -> Any: ...
     def next(self, proposed: int) -> int: ...
 
@@ -124,7 +128,8 @@ class _Request:
     """
 
     __slots__ = (
-        *("_api", "_cost", "_held", "_method", "_path", "_token", "_told", "_turn", "_wait"),
+        *("_api", "_cost", "_held", "_method", "_path", "_step", "_token", "_told", "_turn"),
+        "_wait",
         "pacing",
     )
 
@@ -139,15 +144,14 @@ class _Request:
         self._token: Token[_Request | None] | None = None
         self._told: float | None = None
         self._wait: float | None = None
+        self._step = timed(Step.REQUEST, pacing._exchange)
 
     async def __aenter__(self) -> _Request:
         pacing = self.pacing
         keyed = pacing._key_id is not None
         try:
             if pacing._lane is not None and not is_public(joined(self._api)):
-                turn = pacing._lane.turn()
-                await turn.__aenter__()
-                self._turn = turn
+                await self._queue(pacing._lane)
             while True:
                 for pool in pacing._place.pools(self._api, self._method, self._path, keyed=keyed):
                     await self._charge(pool)
@@ -168,6 +172,8 @@ class _Request:
         for _, limiter, charge in self._held:
             limiter.sent(charge)
         self._token = _REQUEST.set(self)
+        self._step.__enter__()
+        self._step.note(api=joined(self._api), path=self._path, method=self._method)
         return self
 
     async def __aexit__(
@@ -176,6 +182,9 @@ class _Request:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if error is not None:
+            self._step.failed(code_of_request(error))
+        self._step.__exit__(kind, error, traceback)
         if self._token is not None:
             _REQUEST.reset(self._token)
         if error is None:
@@ -186,6 +195,15 @@ class _Request:
         if self._turn is not None:
             await self._turn.__aexit__(kind, error, traceback)
 
+    async def _queue(self, lane: _Lane) -> None:
+        turn = lane.turn()
+        if lane.busy:
+            with timed(Step.KEY, self.pacing._exchange):
+                await turn.__aenter__()
+        else:
+            await turn.__aenter__()
+        self._turn = turn
+
     async def _charge(self, pool: Pool) -> None:
         cost = pool.cost(self._path, self._cost)
         if cost <= 0:
@@ -194,7 +212,8 @@ class _Request:
         limiter = pacing._limits.limiter(pacing._place, pool, self._path, pacing._key_id)
         charge = limiter.take(cost) if pacing._waits else limiter.force(cost)
         if charge is None:
-            charge = await limiter.acquire(cost, CALLER.get().flow, _latest())
+            with timed(Step.LIMIT, pacing._exchange):
+                charge = await limiter.acquire(cost, CALLER.get().flow, _latest())
         self._held.append((pool, limiter, charge))
 
     def _settle(self) -> None:
@@ -203,6 +222,7 @@ class _Request:
 
     def answered(self, status: int, headers: Mapping[str, str]) -> None:
         """Heed an answer."""
+        self._step.note(status=status)
         self._settle()
         waits = self.pacing._place.budget.waits
         for name, value in headers.items():

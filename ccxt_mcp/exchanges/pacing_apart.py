@@ -19,8 +19,11 @@ from ccxt_mcp.exchanges import jobs
 __all__ = ["PacedFromAfar"]
 
 
-class _Unanswered(Exception):
+class _Unanswered(Failure):
     """A request came to nothing, as far as anybody knows."""
+
+    def __init__(self) -> None:
+        super().__init__(Code.EXCHANGE_UNAVAILABLE, "the request was not answered")
 
 
 class PacedFromAfar:

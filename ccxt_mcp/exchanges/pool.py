@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -32,6 +33,7 @@ from ccxt_mcp.exchanges.sources import Source
 from ccxt_mcp.exchanges.tables import Tables
 from ccxt_mcp.mechanisms.deadline import remaining
 from ccxt_mcp.settings import ExchangeProfile
+from ccxt_mcp.telemetry import Step, timed
 
 __all__ = ["AccountLike", "ExchangeRoom", "Surroundings"]
 
@@ -291,8 +293,11 @@ class ExchangeRoom:
             source = self._source
             # The tables are read or loaded while the class is imported.
             source.begin()
-            session = await self._alive.get()
-            tables = await source.get()
+            # New tables of an exchange that is alive make nobody wait.
+            waits = self._alive.value is None or source.tables is None
+            with timed(Step.MARKETS, self.profile.name) if waits else nullcontext():
+                session = await self._alive.get()
+                tables = await source.get()
             if self._closed or self._blank is None:
                 raise shutting_down(self.profile.name)
             # Others may have waited too, and new tables may have come meanwhile.

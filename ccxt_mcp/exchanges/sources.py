@@ -13,7 +13,6 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
-from contextvars import Context
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -21,6 +20,7 @@ from ccxt_mcp.errors import Code, Failure
 from ccxt_mcp.exchanges.ingestion import Ingestion, Unreadable
 from ccxt_mcp.exchanges.markets import landed, shutting_down
 from ccxt_mcp.exchanges.tables import Tables
+from ccxt_mcp.telemetry import apart
 
 __all__ = ["Frames", "Policy", "Source", "TablesUser"]
 
@@ -189,7 +189,7 @@ class Source:
             raise shutting_down(self.exchange)
         # A context of its own: the first caller's deadline is not everybody's.
         self._flight = asyncio.get_running_loop().create_task(
-            self._fly(), name=f"load {self.exchange}", context=Context()
+            self._fly(), name=f"load {self.exchange}", context=apart()
         )
         self._flight.add_done_callback(self._done)
 
@@ -241,7 +241,7 @@ class Source:
         if self._timer is not None:
             self._timer.cancel()
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(delay, self._come_due, context=Context())
+        self._timer = loop.call_later(delay, self._come_due, context=apart())
 
     def _come_due(self) -> None:
         self._due = True

@@ -18,6 +18,7 @@ from collections.abc import Hashable
 
 from ccxt_mcp.errors import Code, Failure
 from ccxt_mcp.mechanisms.fair_queue import FairQueue
+from ccxt_mcp.telemetry import Step, timed
 
 __all__ = ["Admission", "Slot"]
 
@@ -101,7 +102,8 @@ class Admission:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(group, FairQueue()).push(flow, 1.0, turn)
         try:
-            await turn
+            with timed(Step.ADMISSION, group[0]):
+                await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
                 # Granted in the same loop step: the slot goes on to the next.

@@ -13,6 +13,7 @@ import asyncio
 from collections import deque
 
 from ccxt_mcp.errors import Code, Failure
+from ccxt_mcp.telemetry import Step, timed
 
 __all__ = ["Lane"]
 
@@ -63,7 +64,8 @@ class Lane:
         self._waiters.append(turn)
         expiry = loop.call_later(wait_max, self._expire, turn, wait_max)
         try:
-            await turn
+            with timed(Step.LANE):
+                await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled() and turn.exception() is None:
                 # The turn was granted in the same loop step as the cancellation: pass it on,

@@ -210,7 +210,7 @@ class TokenSettings(BaseModel):
         default=(Scope.READ,),
         min_length=1,
         description="What the caller may do: `read` (market data, balances, orders), `trade`,"
-        " `funds` (transfers, withdrawals), `ops` (the session list in `/health`).",
+        " `funds` (transfers, withdrawals), `ops` (the session list in `/health`, and `/metrics`).",
     )
 
 

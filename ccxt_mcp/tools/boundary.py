@@ -24,6 +24,7 @@ from ccxt_mcp.calls.progress import Progress
 from ccxt_mcp.errors import Code, Failure
 from ccxt_mcp.mechanisms.finishing import finishing
 from ccxt_mcp.model import CALLER, Caller
+from ccxt_mcp.telemetry import OK, RECORDER, name_span
 from ccxt_mcp.tools.arguments import did_you_mean, looks_secret, parse, schema, shown_name
 from ccxt_mcp.tools.tool import Tool
 
@@ -106,6 +107,7 @@ class Boundary:
 
         async def work(call: Call) -> dict[str, Any]:
             if tool is None:
+                name_span("unknown")
                 raise self._unknown(name)
             _check_scope(tool, caller)
             typed = parse(tool.arguments, name, arguments)
@@ -118,7 +120,7 @@ class Boundary:
 
         try:
             result = await self._calls.run(call, work)
-            outcome = "ok"
+            outcome = OK
         except Failure as failure:
             if failure.exchange is None:
                 failure.exchange = call.exchange
@@ -127,9 +129,11 @@ class Boundary:
             outcome = failure.code.value
             result = failure_result(_concealed(failure, arguments))
         finally:
+            elapsed = time.perf_counter() - started
+            RECORDER.get().call(name, call.exchange, outcome, elapsed)
             if _log.isEnabledFor(logging.INFO):
-                elapsed = (time.perf_counter() - started) * 1000
-                _log.info("call", extra={"fields": _line(call, caller, name, elapsed, outcome)})
+                fields = _line(call, caller, name, elapsed * 1000, outcome)
+                _log.info("call", extra={"fields": fields})
         return result
 
     def _unknown(self, name: str) -> Failure:

@@ -18,7 +18,9 @@ from mcp.shared.exceptions import MCPError
 
 from ccxt_mcp.calls.pipeline import Calls
 from ccxt_mcp.calls.progress import Progress
+from ccxt_mcp.telemetry import name_span
 from ccxt_mcp.tools.account import ACCOUNT_TOOLS
+from ccxt_mcp.tools.arguments import shown_name
 from ccxt_mcp.tools.boundary import Boundary
 from ccxt_mcp.tools.catalogue import CATALOGUE_TOOLS
 from ccxt_mcp.tools.market import MARKET_TOOLS
@@ -104,7 +106,8 @@ async def _name_what_is_malformed(
         if not isinstance(name, str):
             problem = "`name` must be a string: the name of the tool to call"
         elif arguments is not None and not isinstance(arguments, Mapping):
-            problem = f"`arguments` of {name[:40]!r} must be an object"
+            name_span("malformed")
+            problem = f"`arguments` of {shown_name(name)!r} must be an object"
         elif arguments is None and "arguments" in params:
             # `"arguments": null` is how some clients say that there are none.
             rest = {key: value for key, value in params.items() if key != "arguments"}

@@ -20,6 +20,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from ccxt_mcp.model import CALLER, Caller
+from ccxt_mcp.telemetry import RECORDER, Recorder, Silence
 from ccxt_mcp.transport.gate import Gate
 from ccxt_mcp.transport.guard import peer_of
 from ccxt_mcp.transport.kernel import answer, cancelled, notify
@@ -85,6 +86,7 @@ class Endpoint:
         registry: the sessions.
         gate: whether work is taken.
         max_body: largest request body in bytes.
+        recorder: told what the requests spend their time on.
     """
 
     def __init__(
@@ -96,6 +98,7 @@ class Endpoint:
         gate: Gate,
         *,
         max_body: int,
+        recorder: Recorder | None = None,
     ) -> None:
         self._server = server
         self._manager = manager
@@ -103,12 +106,14 @@ class Endpoint:
         self._registry = registry
         self._gate = gate
         self._max_body = max_body
+        self._recorder = recorder or Silence()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = _Headers.of(scope)
         peer = peer_of(scope)
         caller = CALLER.set(Caller(principal=peer.principal, client_ip=peer.client_ip))
         registry = REGISTRY.set(self._registry)
+        recorder = RECORDER.set(self._recorder)
         # A connection's flow control can start this request in the context of an earlier one, so
         # what the call below reads is set here even where there is nothing to say.
         session = SESSION.set(None)
@@ -124,11 +129,13 @@ class Endpoint:
             else:
                 raise Refusal(405, "Only POST, GET and DELETE are served here", headers=[_ALLOW])
         except Refusal as refusal:
+            self._recorder.refused(refusal.status)
             await refusal.send(send)
         except (ClientGone, ClientDisconnect):
             pass
         finally:
             SESSION.reset(session)
+            RECORDER.reset(recorder)
             REGISTRY.reset(registry)
             CALLER.reset(caller)
 

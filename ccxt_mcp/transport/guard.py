@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ccxt_mcp.callers import Tokens
 from ccxt_mcp.errors import Code, Failure
 from ccxt_mcp.model import ANONYMOUS, Principal
+from ccxt_mcp.telemetry import Recorder, Silence
 from ccxt_mcp.transport.refusal import Refusal
 
 __all__ = ["Guard", "Peer", "is_loopback", "peer_of"]
@@ -80,6 +81,7 @@ class Guard:
         allowed_origins: ``scheme://name[:port]`` of web pages that may call; a port of ``*`` is
             any. Loopback pages and pages of this server's own host are allowed as well.
         trusted_proxies: addresses or networks whose ``X-Forwarded-For`` is believed.
+        recorder: told of refusals.
     """
 
     def __init__(
@@ -90,9 +92,11 @@ class Guard:
         allowed_hosts: Sequence[str] = (),
         allowed_origins: Sequence[str] = (),
         trusted_proxies: Sequence[str] = (),
+        recorder: Recorder | None = None,
     ) -> None:
         self._app = app
         self._tokens = tokens
+        self._recorder = recorder or Silence()
         self._any_host = not allowed_hosts and tokens.required
         self._hosts = frozenset(
             _host_key(host) for host in (allowed_hosts or ()) or _LOOPBACK_NAMES
@@ -110,6 +114,7 @@ class Guard:
         try:
             scope[_PEER] = self._admit(scope)
         except Refusal as refusal:
+            self._recorder.refused(refusal.status)
             await refusal.send(send)
             return
         await self._app(scope, receive, send)

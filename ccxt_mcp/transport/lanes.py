@@ -10,6 +10,7 @@ disconnect while a call waits; nothing before it awaits, so the order of arrival
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
@@ -19,8 +20,9 @@ from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
 from mcp_types import CallToolRequestParams
 
-from ccxt_mcp.errors import Failure
+from ccxt_mcp.errors import Code, Failure
 from ccxt_mcp.model import CALLER
+from ccxt_mcp.telemetry import RECORDER
 from ccxt_mcp.transport.refusal import Refusal
 from ccxt_mcp.transport.registry import REGISTRY, Registry
 from ccxt_mcp.transport.session import SESSION, Kind, Session
@@ -61,6 +63,7 @@ class _LanedCall:
                 session.requests -= 1
                 registry.touch(session)
         except Failure as failure:
+            RECORDER.get().call(params.name, None, failure.code.value, None)
             return self._refuse(failure)
 
     async def _queued(
@@ -75,6 +78,9 @@ class _LanedCall:
             await session.lane.acquire(registry.lane_wait_max)
         except Failure:
             session.usage.refused()
+            raise
+        except asyncio.CancelledError:
+            RECORDER.get().call(params.name, None, Code.CANCELLED.value, None)
             raise
         try:
             return await self._run(session, arrived, ctx, params)

@@ -147,6 +147,19 @@ class Registry:
         ordered = sorted(self._sessions.values(), key=lambda s: (s.connected_at, s.id))
         return [session.describe() for session in ordered[offset : offset + limit]]
 
+    def counts(self) -> dict[str, Any]:
+        """How many sessions there are by kind, and what they are doing."""
+        sessions = self._sessions.values()
+        # Quick also over ten thousand sessions, most of which are doing nothing.
+        kinds = [each.kind for each in sessions]
+        active = [each for each in sessions if each.requests]
+        return {
+            "kinds": {kind.value: kinds.count(kind) for kind in Kind},
+            "busy": sum(each.lane.busy for each in active),
+            "waiting": sum(each.lane.waiting for each in active),
+            "streams": sum(each.stream is not None for each in active),
+        }
+
     def _add(
         self, session_id: str, kind: Kind, principal: Principal, client_ip: str | None
     ) -> Session:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[2] / "ccxt_mcp"
-WORDS = {"errors", "model", "settings", "accounts", "callers", "redaction", "__init__"}
+WORDS = {"errors", "model", "settings", "accounts", "callers", "redaction", "telemetry", "__init__"}
 MAY_IMPORT = {
     "mechanisms": WORDS,
     "transport": WORDS | {"mechanisms"},
@@ -27,6 +27,8 @@ OUTSIDE = {
     "uvicorn": {"serving", "connections"},
     "httptools": {"connections"},
     "aiohttp": {"exchanges", "simulation"},
+    "prometheus_client": {"ops"},
+    "opentelemetry": {"telemetry", "ops"},
 }
 """Library → the only rooms that may import it."""
 
