@@ -177,7 +177,7 @@ def _spread(values: list[float]) -> str:
 
 
 def _is_other(grant: Grant) -> bool:
-    return str(grant.flow[1]).startswith(_OTHER) if isinstance(grant.flow, tuple) else False
+    return str(grant.flow[-1]).startswith(_OTHER) if isinstance(grant.flow, tuple) else False
 
 
 def _turns(book: Admitting) -> list[str]:

@@ -35,10 +35,10 @@ __all__ = ["Outcome", "main", "rush"]
 
 LIMIT = 6_000
 READS: tuple[tuple[str, dict[str, Any], int], ...] = (
-    ("get_ticker", {"symbol": "BTC/USDT"}, 2),
-    ("get_ticker", {"symbol": "ETH/USDT"}, 2),
-    ("get_ohlcv", {"symbol": "BTC/USDT", "timeframe": "1h", "limit": 20}, 2),
-    ("get_orderbook", {"symbol": "ETH/USDT", "limit": 20}, 5),
+    ("get_ticker", {"symbol": "BTC/USDT", "maxAgeMs": 0}, 2),
+    ("get_ticker", {"symbol": "ETH/USDT", "maxAgeMs": 0}, 2),
+    ("get_ohlcv", {"symbol": "BTC/USDT", "timeframe": "1h", "limit": 20, "maxAgeMs": 0}, 2),
+    ("get_orderbook", {"symbol": "ETH/USDT", "limit": 20, "maxAgeMs": 0}, 5),
     ("get_open_orders", {"symbol": "BTC/USDT"}, 6),
     ("account_balance", {}, 20),
 )

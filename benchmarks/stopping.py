@@ -213,7 +213,8 @@ class _Load:
 
 
 def _request(era: Era, session: str) -> bytes:
-    arguments = {"symbol": "BTC/USDT", "timeframe": "1m", "limit": 3}
+    # Each is to reach the exchange.
+    arguments = {"symbol": "BTC/USDT", "timeframe": "1m", "limit": 3, "maxAgeMs": 0}
     if era != "modern":
         return wire("POST", tool("get_ohlcv", arguments, 7), {"Mcp-Session-Id": session})
     meta = {
