@@ -167,9 +167,10 @@ class _Load:
             if answer.headers.get("connection") == "close":
                 line.leave()
                 line = None
+            if wait := answer.headers.get("retry-after"):
                 # As the refusal says; the rest of the run is not for being refused.
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(float(answer.headers.get("retry-after", 1))):
+                    async with asyncio.timeout(float(wait)):
                         await self.over.wait()
 
     async def stream(self, session: str, *, opened: bool) -> None:

@@ -5,6 +5,7 @@ Owns: the limits' numbers and the counters. Refuses: to enforce any of them.
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass
 
 from ccxt_mcp.settings import Settings
@@ -39,12 +40,25 @@ MAX_LEAVING = 256
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """Seconds, and connections; see the settings of the same names."""
+    """Seconds, connections and networks (CIDR); see the settings of the same names."""
 
     header_timeout: float = 10.0
     body_timeout: float = 30.0
     write_timeout: float = 30.0
-    max_connections: int = 4096
+    max_connections: int = 8192
+    trusted_proxies: tuple[str, ...] = ()
+
+    def stands_for_many(self, address: str | None) -> bool:
+        """Whether an address may be that of many clients: this machine's own, a trusted proxy's,
+        or none at all (a local socket)."""
+        if address is None:
+            return True
+        found = ipaddress.ip_address(address)
+        if isinstance(found, ipaddress.IPv6Address):
+            found = found.ipv4_mapped or found
+        return found.is_loopback or any(
+            found in ipaddress.ip_network(each, strict=False) for each in self.trusted_proxies
+        )
 
     @classmethod
     def from_settings(cls, settings: Settings) -> ConnectionLimits:
@@ -54,6 +68,7 @@ class ConnectionLimits:
             settings.body_timeout,
             settings.write_timeout,
             settings.max_connections,
+            settings.trusted_proxies,
         )
 
 

@@ -29,7 +29,7 @@ from ccxt_mcp.connections.limits import (
     PROGRESS_BYTES,
 )
 from ccxt_mcp.connections.registry import Connections
-from ccxt_mcp.connections.sockets import unacknowledged, watch_peer
+from ccxt_mcp.connections.sockets import address_of, unacknowledged, watch_peer
 
 __all__ = ["Connection", "protocol_for"]
 
@@ -82,7 +82,7 @@ class Connection(HttpToolsProtocol):
     # The transport's side
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        if not self.registry.admit(self):
+        if not self.registry.admit(self, address_of(transport)):
             self._turn_away(transport)
             return
         super().connection_made(transport)
@@ -302,6 +302,8 @@ class Connection(HttpToolsProtocol):
         waiting = [cycle for cycle, _ in self.pipeline]
         for cycle in waiting if self._active is None else [self._active, *waiting]:
             cycle.disconnected = True
+            # Asked for its body now, it would be told to go on, behind the last word.
+            cycle.waiting_for_100_continue = False
             cycle.message_event.set()
 
     def _linger(self, answer: bytes = b"") -> None:

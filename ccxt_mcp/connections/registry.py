@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from typing import Protocol
 
 from ccxt_mcp.connections.limits import MAX_LEAVING, ConnectionCounts, ConnectionLimits
@@ -43,8 +44,13 @@ class Member(Protocol):
 class Connections:
     """The connections of one server, on one event loop.
 
-    Mutable: ``_open`` and ``_leaving`` (disjoint; the second holds those that were turned away and
-    are being told so), ``_idle`` (some of ``_open``, longest idle first), ``_clock`` (set while
+    No address takes the room of all others: one that has half of all connections gets no further
+    one, unless it stands for many clients (loopback, a trusted proxy), and then only in place of
+    one of its own.
+
+    Mutable: ``_open`` (with addresses) and ``_leaving`` (disjoint; the second holds those that were
+    turned away and are being told so), ``_of`` (counts ``_open`` by address), ``_idle`` (some of
+    ``_open``, longest idle first; the same again by address in ``_idle_of``), ``_clock`` (set while
     there is anybody), ``counts``, ``draining`` (never unset), ``write_timeout`` (never grows).
     """
 
@@ -54,9 +60,11 @@ class Connections:
         self.draining = False
         self.write_timeout = self.limits.write_timeout
         self.capacity = self.limits.max_connections
-        self._open: set[Member] = set()
+        self._open: dict[Member, str | None] = {}
         self._leaving: set[Member] = set()
+        self._of: Counter[str | None] = Counter()
         self._idle: dict[Member, None] = {}
+        self._idle_of: dict[str | None, dict[Member, None]] = {}
         self._clock: asyncio.TimerHandle | None = None
         self._told = float("-inf")
 
@@ -64,13 +72,18 @@ class Connections:
         """Fit the capacity to the files that the process may open now."""
         self.capacity = capacity(self.limits)
 
-    def admit(self, member: Member) -> bool:
+    def admit(self, member: Member, address: str | None = None) -> bool:
         """Take a connection in, if need be in place of the one that is idle for longest."""
-        if len(self._open) >= self.capacity and not self._make_room():
+        half = self._of[address] * 2 >= self.capacity
+        full = len(self._open) >= self.capacity or (
+            half and not self.limits.stands_for_many(address)
+        )
+        if full and not self._make_room(self._idle_of.get(address, {}) if half else self._idle):
             self.counts.refused_full += 1
             self._tell()
             return False
-        self._open.add(member)
+        self._open[member] = address
+        self._of[address] += 1
         self.counts.open = len(self._open)
         self._start()
         return True
@@ -85,18 +98,30 @@ class Connections:
 
     def forget(self, member: Member) -> None:
         """The connection has ended."""
-        self._open.discard(member)
+        self.busy(member)
         self._leaving.discard(member)
-        self._idle.pop(member, None)
+        if member in self._open:
+            address = self._open.pop(member)
+            self._of[address] -= 1
+            if not self._of[address]:
+                del self._of[address]
         self.counts.open = len(self._open)
 
     def idle(self, member: Member) -> None:
         """The connection waits for a request."""
         self._idle[member] = None
+        self._idle_of.setdefault(self._open.get(member), {})[member] = None
 
     def busy(self, member: Member) -> None:
         """The connection does not, or no longer, wait for a request."""
-        self._idle.pop(member, None)
+        if member not in self._idle:
+            return
+        del self._idle[member]
+        address = self._open.get(member)
+        of_address = self._idle_of[address]
+        del of_address[member]
+        if not of_address:
+            del self._idle_of[address]
 
     def drain(self, write_timeout: float) -> None:
         """From now on every answer is its connection's last, and is to be read more quickly."""
@@ -110,11 +135,11 @@ class Connections:
         for member in [*self._open, *self._leaving]:
             member.hang_up()
 
-    def _make_room(self) -> bool:
-        if not self._idle:
+    def _make_room(self, among: dict[Member, None]) -> bool:
+        longest = next(iter(among), None)
+        if longest is None:
             return False
-        longest = next(iter(self._idle))
-        del self._idle[longest]
+        self.busy(longest)
         longest.make_room()
         return True
 

@@ -12,7 +12,7 @@ import sys
 
 from ccxt_mcp.connections.limits import ConnectionLimits
 
-__all__ = ["capacity", "raise_file_limit", "unacknowledged", "watch_peer"]
+__all__ = ["address_of", "capacity", "raise_file_limit", "unacknowledged", "watch_peer"]
 
 _FILES = 65_536
 _KEEPALIVE = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4))
@@ -46,6 +46,15 @@ def raise_file_limit() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
         except (OSError, ValueError):
             return
+
+
+def address_of(transport: asyncio.Transport) -> str | None:
+    """The peer's IP address; ``None`` where it has none (a local socket) or has left already."""
+    peer = transport.get_extra_info("peername")
+    if not isinstance(peer, tuple):
+        return None
+    # An address of one link has its interface behind a percent sign.
+    return str(peer[0]).partition("%")[0]
 
 
 def watch_peer(transport: asyncio.Transport, write_timeout: float) -> None:

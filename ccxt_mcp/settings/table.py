@@ -275,9 +275,10 @@ class Settings(BaseModel):
         le=3600,
     )
     max_connections: Annotated[int, Number] = _count(
-        4096,
+        8192,
         "Open connections of clients, at most half of the files that the process may open. Beyond"
-        " it the longest idle one makes room; if none is idle, the new one gets 503.",
+        " it the longest idle one makes room; if none is idle, the new one gets 503. One address"
+        " has at most half of them, unless it is loopback or a trusted proxy.",
         1,
         1_000_000,
         "connections",

@@ -352,6 +352,22 @@ async def test_a_body_that_was_asked_about_and_not_wanted_ends_the_connection() 
         assert await peer.rest() == b""
 
 
+async def test_a_broken_body_that_was_asked_about_is_refused_and_nothing_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """uvicorn tells the client to go on when the application asks for the body: behind the refusal
+    of the connection it was a traceback in the log, for as many as a stranger cares to send."""
+    caplog.set_level(logging.WARNING)
+    async with served() as it:
+        peer = await it.connect()
+        head = post(call("echo"), "Expect: 100-continue").partition(b"\r\n\r\n")[0]
+        lines = [line for line in head.split(b"\r\n") if not line.startswith(b"Content-Length")]
+        await peer.send(b"\r\n".join([*lines, b"Transfer-Encoding: chunked", b"", b"zz\r\n"]))
+        assert (await peer.rest()).startswith(b"HTTP/1.1 400")
+        await until(lambda: it.counts.open == 0)
+    assert caplog.records == []
+
+
 # Answers that nobody reads
 
 

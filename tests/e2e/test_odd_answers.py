@@ -28,7 +28,7 @@ async def test_a_country_that_is_shut_out_is_not_asked_to_try_again(
 ) -> None:
     """CCXT takes 451 for an outage: it was retryable, and sent three times."""
     stack.sim.faults.add(Fault(kind="status", route=TICKER, status=451, body=body))
-    failure, requests = await told(stack, "get_ticker", symbol="BTC/USDT")
+    failure, requests = await told(stack, "get_ticker", symbol="BTC/USDT", maxAgeMs=0)
     assert failure["code"] == "permission_denied"
     assert failure["retryable"] is False
     assert requests == 1
@@ -39,7 +39,7 @@ async def test_a_pause_that_an_outage_asks_for_is_kept_and_passed_on(stack: Stac
     stack.sim.faults.add(
         Fault(kind="status", route=TICKER, status=503, headers={"Retry-After": "30"})
     )
-    failure, requests = await told(stack, "get_ticker", symbol="BTC/USDT")
+    failure, requests = await told(stack, "get_ticker", symbol="BTC/USDT", maxAgeMs=0)
     assert failure["code"] == "exchange_unavailable"
     assert failure["retryAfterMs"] == 30_000
     assert requests == 1
@@ -54,7 +54,7 @@ async def test_an_absurd_pause_is_still_a_failure_with_a_code(stack: Stack, head
     stack.sim.faults.add(
         Fault(kind="status", route=TICKER, status=429, headers={"Retry-After": header}, times=1)
     )
-    failure, _ = await told(stack, "get_ticker", symbol="BTC/USDT")
+    failure, _ = await told(stack, "get_ticker", symbol="BTC/USDT", maxAgeMs=0)
     assert failure["code"] == "rate_limited"
     assert 0 <= failure.get("retryAfterMs", 0) <= 3 * 86_400_000
 

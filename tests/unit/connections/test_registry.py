@@ -57,6 +57,42 @@ async def test_who_was_idle_first_makes_room_first() -> None:
     assert connections.counts.open == 3
 
 
+async def test_one_address_takes_no_room_of_others() -> None:
+    """Without it, whoever opens connections fast enough has those of everybody else closed."""
+    connections = Connections(ConnectionLimits(max_connections=8))
+    ours = [Fake() for _ in range(3)]
+    for member in ours:
+        connections.admit(member, "192.0.2.1")
+        connections.idle(member)
+    flood = [Fake() for _ in range(6)]
+    assert [connections.admit(member, "192.0.2.9") for member in flood] == [True] * 4 + [False] * 2
+    connections.idle(flood[0])
+    assert connections.admit(Fake(), "192.0.2.9")
+    assert flood[0].told == ["make room"]
+    connections.forget(flood[0])
+    assert connections.admit(Fake(), "192.0.2.1")
+    assert [member.told for member in ours] == [[], [], []]
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1", "::ffff:127.0.0.1", "10.1.2.3", None])
+async def test_an_address_of_many_clients_may_fill_the_server_but_displaces_only_its_own(
+    address: str | None,
+) -> None:
+    limits = ConnectionLimits(max_connections=8, trusted_proxies=("10.0.0.0/8",))
+    connections = Connections(limits)
+    other = Fake()
+    connections.admit(other, "192.0.2.1")
+    connections.idle(other)
+    crowd = [Fake() for _ in range(8)]
+    assert [connections.admit(member, address) for member in crowd] == [True] * 7 + [False]
+    assert other.told == []
+    for member in [other, *crowd[:7]]:
+        connections.forget(member)
+    assert repr(connections) == "<Connections 0 of 8, 0 idle>"
+    assert not connections._of
+    assert not connections._idle_of
+
+
 async def test_only_so_many_are_told_that_there_is_no_room() -> None:
     connections = Connections()
     assert all(connections.turn_away(Fake()) for _ in range(MAX_LEAVING))
@@ -76,7 +112,7 @@ async def test_the_clock_runs_while_there_is_anybody() -> None:
         connections.forget(member)
         while connections._clock is not None:
             await asyncio.sleep(0.005)
-    assert repr(connections) == "<Connections 0 of 4096, 0 idle>"
+    assert repr(connections) == "<Connections 0 of 8192, 0 idle>"
 
 
 async def test_draining_tells_everybody_and_shortens_patience() -> None:
