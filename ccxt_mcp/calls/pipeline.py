@@ -176,7 +176,8 @@ class Call:
         tool = self.operation
 
         async def ask(asking: Call) -> Any:
-            async with asking.public(exchange, method) as lease:
+            asking.exchange = exchange
+            async with asking._taken(asking.gateway.public(exchange)) as lease:
                 raw = await asking.fetch(lease, method, *args, params=params)
                 return project(raw, *args)
 
@@ -185,6 +186,7 @@ class Call:
             (exchange, step.name, (args, project, tuple(sorted((params or {}).items())))),
             step.fresh if max_age is None else min(step.fresh, max_age),
             lambda: calls.run(calls.begin(tool), ask),
+            self._slot(exchange, None),
         )
 
     @asynccontextmanager

@@ -17,8 +17,9 @@ from typing import Any
 
 import orjson
 
+from ccxt_mcp.mechanisms.admission import Slot
 from ccxt_mcp.mechanisms.freshness import Entry, FreshCache, Reading, reading
-from ccxt_mcp.mechanisms.single_flight import SingleFlight
+from ccxt_mcp.mechanisms.single_flight import Flight, SingleFlight
 from ccxt_mcp.telemetry import RECORDER
 
 __all__ = ["Found", "PublicReads", "Read"]
@@ -70,6 +71,7 @@ class PublicReads:
         question: tuple[str, str, Hashable],
         max_age: float,
         ask: Callable[[], Coroutine[Any, Any, Any]],
+        slot: Slot,
     ) -> Read:
         """An answer that is at most ``max_age`` seconds old.
 
@@ -77,22 +79,51 @@ class PublicReads:
             question: exchange, unified method and everything else that the answer depends on.
             max_age: seconds; 0 asks the exchange, whatever others ask.
             ask: asks it, for all who join.
+            slot: this caller's, entered only if it has to ask. While slots are short everybody
+                waits in their own line: joined to a question that still waits in another's, a
+                caller would stand behind all that the other has asked before.
 
         Raises:
-            Failure: what the asking came to.
+            Failure: what the asking came to; ``overloaded`` for want of a slot.
         """
-        now = self._clock()
-        entry = self._kept.get(question, max_age, now) if max_age > 0 else None
-        if entry is not None:
+        read = self._kept_read(question, max_age)
+        flight = None if read else self._joined(question, max_age)
+        if read is None and flight is None:
+            await slot.__aenter__()
+            # From here to the start nothing waits, so the slot has an owner whatever happens.
+            read = self._kept_read(question, max_age)
+            flight = None if read else self._joined(question, max_age)
+            if read is None and flight is None:
+                return await self._asked(question, ask, slot)
+            slot.release()
+        if read is not None:
             RECORDER.get().cache(question[1], Found.KEPT.value)
-            return _read(entry.value, entry.asked, Found.KEPT)
-        flight = self._flights.under_way(question, max_age, now) if max_age > 0 else None
-        found = Found.NEW if flight is None else Found.UNDER_WAY
-        if flight is None:
-            flight = self._flights.start(question, lambda: self._fetch(question, now, ask), now)
-        RECORDER.get().cache(question[1], found.value)
+            return read
+        assert flight is not None
+        RECORDER.get().cache(question[1], Found.UNDER_WAY.value)
         value = await self._flights.outcome(question, flight)
-        return _read(value, flight.began, found)
+        return _read(value, flight.began, Found.UNDER_WAY)
+
+    def _kept_read(self, question: Hashable, max_age: float) -> Read | None:
+        entry = self._kept.get(question, max_age, self._clock()) if max_age > 0 else None
+        return None if entry is None else _read(entry.value, entry.asked, Found.KEPT)
+
+    def _joined(self, question: Hashable, max_age: float) -> Flight[Any] | None:
+        return self._flights.under_way(question, max_age, self._clock()) if max_age > 0 else None
+
+    async def _asked(
+        self,
+        question: tuple[str, str, Hashable],
+        ask: Callable[[], Coroutine[Any, Any, Any]],
+        slot: Slot,
+    ) -> Read:
+        RECORDER.get().cache(question[1], Found.NEW.value)
+        now = self._clock()
+        flight = self._flights.start(question, lambda: self._fetch(question, now, ask), now)
+        # Not by the work itself: a task that is cancelled before its first step never runs.
+        flight.task.add_done_callback(lambda _: slot.release())
+        value = await self._flights.outcome(question, flight)
+        return _read(value, flight.began, Found.NEW)
 
     async def _fetch(
         self, question: Hashable, asked: Reading, ask: Callable[[], Coroutine[Any, Any, Any]]

@@ -87,11 +87,19 @@ async def persistently(
         try:
             return await attempt()
         except Failure as failure:
+            _end_if_cancelled()
             pause = _pause(failure, tried, wire(), ccxt_timeout, jitter)
             if pause is None:
                 raise
         # Out here nothing is being handled: the next failure gets no context.
         await asyncio.sleep(pause)
+
+
+def _end_if_cancelled() -> None:
+    """CCXT makes an error of its own of a cancellation now and then: nobody waits any more."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError from None
 
 
 def _pause(

@@ -40,6 +40,10 @@ class Slot:
         await self._admission._enter(self._group, self._flow)
 
     async def __aexit__(self, *_: object) -> None:
+        self.release()
+
+    def release(self) -> None:
+        """Give the slot on; for whoever took over a slot that another has entered."""
         self._admission._leave(self._group)
 
 

@@ -25,7 +25,7 @@ class Lane:
         limit: how many calls may wait (the one that runs is not counted).
     """
 
-    __slots__ = ("_busy", "_waiters", "limit")
+    __slots__ = ("__weakref__", "_busy", "_waiters", "limit")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit

@@ -10,12 +10,17 @@ import asyncio
 from collections.abc import Callable, Coroutine, Hashable
 from typing import Any, Generic, TypeVar
 
+import anyio
+
 from ccxt_mcp.errors import Failure
 from ccxt_mcp.mechanisms.freshness import Reading
 
 __all__ = ["Flight", "SingleFlight"]
 
 _T = TypeVar("_T")
+
+_TO_END = 1.0
+"""Seconds that cancelled work gets to give back what it holds."""
 
 
 class Flight(Generic[_T]):
@@ -79,6 +84,9 @@ class SingleFlight(Generic[_T]):
             if not flight.waiters and not flight.task.done():
                 flight.task.cancel()
                 self._forget(key, flight)
+                # What the work held is given back before its last caller hears of the end.
+                with anyio.CancelScope(shield=True):
+                    await asyncio.wait([flight.task], timeout=_TO_END)
         outcome = flight.task.result()
         if isinstance(outcome, Failure):
             raise outcome.again()

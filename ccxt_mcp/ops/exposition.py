@@ -78,7 +78,11 @@ def metrics_route(
         if not may_see_all(request):
             words = "Metrics are for tokens with the scope `ops`, or, without tokens, for loopback"
             return JSONResponse({"error": words}, status_code=403, headers=_NO_STORE)
-        encode, content_type = choose_encoder(request.headers.get("accept", ""))
+        try:
+            encode, content_type = choose_encoder(request.headers.get("accept", ""))
+        except Exception:
+            # The library stumbles over versions that are none, in more than one way.
+            encode, content_type = choose_encoder("")
         async with reading:
             now = _families(state(), build, metrics.exchange)
             text = await asyncio.to_thread(encode, _Page(now, metrics.registry))

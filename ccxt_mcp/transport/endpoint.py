@@ -23,7 +23,7 @@ from ccxt_mcp.model import CALLER, Caller
 from ccxt_mcp.telemetry import RECORDER, Recorder, Silence
 from ccxt_mcp.transport.gate import Gate
 from ccxt_mcp.transport.guard import peer_of
-from ccxt_mcp.transport.kernel import answer, cancelled, notify
+from ccxt_mcp.transport.kernel import Reply, answer, cancelled, notify
 from ccxt_mcp.transport.refusal import Refusal
 from ccxt_mcp.transport.registry import REGISTRY, Registry
 from ccxt_mcp.transport.responder import Responder
@@ -220,6 +220,7 @@ class Endpoint:
         self._gate.enter()
         interruption = session.begin(message.id)
         responder = Responder(receive, send, json=json, sse=sse, gone=left)
+        reply: Reply | None = None
         try:
             with interruption:
                 responder.start()
@@ -231,11 +232,13 @@ class Endpoint:
                     self._lifespan_state(),
                     emit=responder.emit,
                 )
+            # Written outside: an answer that exists is not cut between its head and its body.
+            if reply is not None:
                 extra = []
                 if message.method == "initialize" and reply.ok:
                     extra = [(b"mcp-session-id", session.id.encode("latin-1"))]
                 await responder.finish(reply.body, extra)
-            if interruption.reason is not None and not gone:
+            elif interruption.reason is not None and not gone:
                 await responder.finish(cancelled(message, interruption.reason).body)
         finally:
             self._gate.leave()

@@ -56,15 +56,31 @@ class _LanedCall:
             session = _workflow(registry, ctx)
             if session is None:
                 return await self._entry(ctx, params)
-            session.requests += 1
-            try:
-                return await self._queued(session, registry, ctx, params)
-            finally:
-                session.requests -= 1
-                registry.touch(session)
+            return await self._of_workflow(session, registry, ctx, params)
         except Failure as failure:
             RECORDER.get().call(params.name, None, failure.code.value, None)
             return self._refuse(failure)
+
+    async def _of_workflow(
+        self,
+        session: Session,
+        registry: Registry,
+        ctx: ServerRequestContext[Any, Any],
+        params: Any,
+    ) -> Any:
+        """A modern call: the end of its workflow ends it, as the endpoint does with legacy ones."""
+        request_id = "" if ctx.request_id is None else ctx.request_id
+        session.requests += 1
+        interruption = session.begin(request_id)
+        try:
+            with interruption:
+                return await self._queued(session, registry, ctx, params)
+        finally:
+            session.finish(request_id, interruption)
+            session.requests -= 1
+            registry.touch(session)
+        # Counted already, by whichever room it was in.
+        return self._refuse(Failure(Code.CANCELLED, interruption.reason or "The call was ended"))
 
     async def _queued(
         self,

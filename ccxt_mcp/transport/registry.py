@@ -14,10 +14,12 @@ import time
 from collections import OrderedDict
 from contextvars import ContextVar
 from typing import Any
+from weakref import WeakValueDictionary
 
 from mcp_types.version import LATEST_HANDSHAKE_VERSION
 
 from ccxt_mcp.errors import Code, Failure
+from ccxt_mcp.mechanisms.lane import Lane
 from ccxt_mcp.model import Principal
 from ccxt_mcp.transport.refusal import Refusal
 from ccxt_mcp.transport.session import Kind, Session, SessionKey
@@ -61,6 +63,9 @@ class Registry:
         # Both hold the same sessions, longest idle first; changed by _add, touch and close only.
         self._sessions: OrderedDict[SessionKey, Session] = OrderedDict()
         self._by_client: dict[str | None, OrderedDict[SessionKey, Session]] = {}
+        # Of sessions that were ended while a call of theirs goes on: whoever opens one of that name
+        # again stands in the same line, so that an order overtakes none that is still on its way.
+        self._lanes: WeakValueDictionary[SessionKey, Lane] = WeakValueDictionary()
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -121,6 +126,8 @@ class Registry:
         del of_client[session.key]
         if not of_client:
             del self._by_client[session.client_ip]
+        if session.lane.busy:
+            self._lanes[session.key] = session.lane
         session.end()
 
     def close_streams(self) -> None:
@@ -170,13 +177,14 @@ class Registry:
             self._make_room(
                 of_client, f"all {self._max_per_client} sessions of one client address are in use"
             )
+        lane = self._lanes.get((principal.name, session_id)) or Lane(self._lane_limit)
         session = Session(
             session_id,
             kind,
             principal,
             client_ip,
             protocol_version=LATEST_HANDSHAKE_VERSION,
-            lane_limit=self._lane_limit,
+            lane=lane,
         )
         self._sessions[session.key] = session
         self._by_client.setdefault(client_ip, OrderedDict())[session.key] = session

@@ -124,14 +124,14 @@ class Session:
         client_ip: str | None,
         *,
         protocol_version: str,
-        lane_limit: int,
+        lane: Lane,
     ) -> None:
         self.id = session_id
         self.kind = kind
         self.principal = principal
         self.client_ip = client_ip
         self.label = _label(session_id, kind)
-        self.lane = Lane(lane_limit)
+        self.lane = lane
         self.usage = Usage()
         self.state: dict[str, Any] = {}
         self.protocol_version = protocol_version

@@ -37,6 +37,7 @@ from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, LATEST_HANDSHAKE_VERS
 from pydantic import BaseModel, ValidationError
 from starlette.types import Message as ScopeMessage
 
+from ccxt_mcp.mechanisms.lane import Lane
 from ccxt_mcp.model import ANONYMOUS
 from ccxt_mcp.transport.kernel import _Channel, _Exchange
 from ccxt_mcp.transport.session import Kind, Session
@@ -182,7 +183,7 @@ def server(
 
 def session() -> Session:
     return Session(
-        "s", Kind.NAMED, ANONYMOUS, None, protocol_version=LATEST_HANDSHAKE_VERSION, lane_limit=1
+        "s", Kind.NAMED, ANONYMOUS, None, protocol_version=LATEST_HANDSHAKE_VERSION, lane=Lane(1)
     )
 
 

@@ -203,3 +203,15 @@ async def test_no_secret_and_no_name_of_a_workflow_is_in_the_metrics(stack: Stac
             assert word not in text
     for word in ("signature", "alice", "BTC", "127.0.0.1"):
         assert word not in text, word
+
+
+@pytest.mark.parametrize(
+    "accept", ["text/plain; version=abc", "application/openmetrics-text; version=x"]
+)
+async def test_a_format_of_no_version_is_answered_in_the_common_one(
+    stack: Stack, accept: str
+) -> None:
+    """The library throws at such a header: a 500, and a traceback for as many as are sent."""
+    answer = await stack.http.get(f"{stack.url}/metrics", headers={"Accept": accept})
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/plain")

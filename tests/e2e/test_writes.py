@@ -96,18 +96,30 @@ async def _deleted(stack: Stack) -> None:
     writer.close()
 
 
-async def _left_modern(stack: Stack) -> None:
-    meta = {
+MODERN = ("MCP-Protocol-Version: 2026-07-28", "Mcp-Method: tools/call", "Mcp-Name: send")
+META = json.dumps(
+    {
         "io.modelcontextprotocol/protocolVersion": "2026-07-28",
         "io.modelcontextprotocol/clientInfo": {"name": "t", "version": "1"},
         "io.modelcontextprotocol/clientCapabilities": {},
         "ccxt-mcp/workflow": "w",
     }
-    headers = ("MCP-Protocol-Version: 2026-07-28", "Mcp-Method: tools/call", "Mcp-Name: send")
-    (await _sent(stack, *headers, meta=json.dumps(meta))).close()
+)
 
 
-@pytest.mark.parametrize("end", [_cancelled, _left, _deleted, _left_modern])
+async def _left_modern(stack: Stack) -> None:
+    (await _sent(stack, *MODERN, meta=META)).close()
+
+
+async def _deleted_modern(stack: Stack) -> None:
+    """Before, the end of a workflow ended none of its calls."""
+    writer = await _sent(stack, *MODERN, meta=META)
+    ended = await stack.http.delete(f"{stack.url}/mcp", headers={"Mcp-Session-Id": "w"})
+    assert ended.status_code == 204
+    writer.close()
+
+
+@pytest.mark.parametrize("end", [_cancelled, _left, _deleted, _left_modern, _deleted_modern])
 async def test_a_read_is_cut_and_a_write_finishes(
     stack: Stack,
     effect: Effect,
@@ -128,9 +140,13 @@ async def test_a_read_is_cut_and_a_write_finishes(
     assert outcome == ("cancelled" if effect is Effect.READ else "ok")
 
 
-async def test_a_write_whose_client_left_keeps_its_lane(stack: Stack, effect: Effect) -> None:
-    """A second order must not overtake one of its session that is still on its way."""
-    (await _sent(stack, "Mcp-Session-Id: w")).close()
+@pytest.mark.parametrize("end", [_left, _deleted, _left_modern, _deleted_modern])
+async def test_a_write_that_nobody_waits_for_keeps_its_lane(
+    stack: Stack, effect: Effect, end: Callable[[Stack], Awaitable[None]]
+) -> None:
+    """A second order must not overtake one of its session that is still on its way. A session that
+    was ended and opened anew had a lane of its own, and the second order went first."""
+    await end(stack)
     await stack.call("account_balance", session="w")
     still = stack.sim.counters.answers["none"]
     assert still == (1 if effect is Effect.READ else 0)

@@ -150,6 +150,30 @@ async def test_a_cancellation_while_pausing_ends_the_call() -> None:
             await task
 
 
+async def test_a_cancellation_that_came_out_as_a_failure_is_one_all_the_same() -> None:
+    """CCXT makes an error of its own of it now and then: the read went on, for nobody."""
+    began, count = asyncio.Event(), 0
+
+    async def attempt() -> None:
+        nonlocal count
+        count += 1
+        began.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise Failure(Code.EXCHANGE_UNAVAILABLE, "x") from None
+
+    task = asyncio.create_task(
+        persistently(attempt, wire=lambda: ANSWERED, ccxt_timeout=1.0, jitter=none)
+    )
+    async with asyncio.timeout(5):
+        await began.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert count == 1
+
+
 @pytest.mark.parametrize("code", Code)
 def test_a_write_that_was_sent_and_not_refused_has_an_unknown_outcome(code: Code) -> None:
     """A truncated, misshapen or missing answer says nothing about the order."""

@@ -1,5 +1,7 @@
 """The table of sessions: identity, bounds and ends."""
 
+import gc
+
 import pytest
 
 from ccxt_mcp.model import ANONYMOUS, Principal, Scope
@@ -117,3 +119,32 @@ def test_a_minted_id_is_shown_as_a_hash_only_and_a_name_in_full() -> None:
     assert "workflow-a" in shown
     assert minted.id not in repr(table.describe(10, 0))
     assert table.describe(1, 1) == table.describe(10, 0)[1:2]
+
+
+async def test_a_name_that_is_opened_again_waits_for_what_its_last_session_still_runs() -> None:
+    """With a lane of its own, an order sent after DELETE overtakes the one that is on its way."""
+    table = registry()
+    first = table.find_or_open(ANONYMOUS, "w", None)
+    await first.lane.acquire(1)
+    table.close(first)
+    again = table.find_or_open(ANONYMOUS, "w", None)
+    assert again is not first
+    assert again.lane.busy
+    table.close(again)
+    once_more = table.find_or_open(ANONYMOUS, "w", None)
+    assert once_more.lane is first.lane
+    other = table.find_or_open(ANONYMOUS, "v", None)
+    assert not other.lane.busy
+
+
+async def test_a_lane_that_is_free_is_not_kept_for_a_name() -> None:
+    table = registry()
+    first = table.find_or_open(ANONYMOUS, "w", None)
+    table.close(first)
+    assert table.find_or_open(ANONYMOUS, "w", None).lane is not first.lane
+    busy = table.find_or_open(ANONYMOUS, "v", None)
+    await busy.lane.acquire(1)
+    table.close(busy)
+    del busy
+    gc.collect()
+    assert len(table._lanes) == 0
