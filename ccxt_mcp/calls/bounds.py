@@ -22,8 +22,8 @@ MAX_BYTES = 60_000
 the most that widespread clients take from one tool call."""
 
 CUT_SCHEMA: dict[str, Any] = {
-    "truncated": {"type": "boolean", "description": "True when there is more than is shown."},
-    "total": {"type": "integer", "description": "Rows known to the server, shown or not."},
+    "truncated": {"type": "boolean", "description": "There is more than is shown."},
+    "total": {"type": "integer", "description": "Rows known, shown or not."},
     "notice": {"type": "string", "description": "How to get the rest."},
 }
 """Properties that every result with rows has in its schema."""

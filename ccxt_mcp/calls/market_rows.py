@@ -43,11 +43,11 @@ _COMPACT = Structure(tuple(each for each in TICKER.fields if each.name in COMPAC
 TRADE = Structure(
     (
         Field("id", values.text, _TEXT),
-        Field("timestamp", values.integer, _INTEGER, "Milliseconds since 1970, UTC."),
-        Field("side", values.text, _TEXT, "Of the taker: buy or sell."),
+        Field("timestamp", values.integer, _INTEGER),
+        Field("side", values.text, _TEXT, "The taker's."),
         Field("price", values.number, _NUMBER),
-        Field("amount", values.number, _NUMBER, "In base currency (contracts for derivatives)."),
-        Field("cost", values.number, _NUMBER, "In quote currency."),
+        Field("amount", values.number, _NUMBER, "Base currency, or contracts."),
+        Field("cost", values.number, _NUMBER),
     ),
     required=("timestamp",),
 )
@@ -55,14 +55,14 @@ TRADE = Structure(
 FUNDING = Structure(
     (
         Field("symbol", values.text, _TEXT),
-        Field("fundingRate", values.number, _NUMBER, "Per interval; 0.0001 is 0.01 %."),
-        Field("fundingTimestamp", values.integer, _INTEGER, "When this rate is paid, ms UTC."),
-        Field("interval", values.text, _TEXT, "Between payments, such as 8h."),
-        Field("nextFundingRate", values.number, _NUMBER, "Expected for the payment after."),
-        Field("nextFundingTimestamp", values.integer, _INTEGER, "The payment after, ms UTC."),
+        Field("fundingRate", values.number, _NUMBER, "0.0001 is 0.01 % per interval."),
+        Field("fundingTimestamp", values.integer, _INTEGER, "When it is paid, ms."),
+        Field("interval", values.text, _TEXT, "Such as 8h."),
+        Field("nextFundingRate", values.number, _NUMBER),
+        Field("nextFundingTimestamp", values.integer, _INTEGER),
         Field("markPrice", values.number, _NUMBER),
         Field("indexPrice", values.number, _NUMBER),
-        Field("timestamp", values.integer, _INTEGER, "Milliseconds since 1970, UTC."),
+        Field("timestamp", values.integer, _INTEGER),
     ),
     required=("symbol", "fundingRate"),
 )

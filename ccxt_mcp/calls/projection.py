@@ -92,14 +92,6 @@ class Structure:
             "required": list(self.required),
         }
 
-    def brief_schema(self) -> Schema:
-        """The same without the words, where another tool's schema has them."""
-        return {
-            "type": "object",
-            "properties": {each.name: each.schema for each in self.fields},
-            "required": list(self.required),
-        }
-
 
 def _text(name: str, note: str = "") -> Field:
     return Field(name, values.text, _TEXT, note)

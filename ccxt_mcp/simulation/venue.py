@@ -41,8 +41,9 @@ class Venue:
     """One seeded venue.
 
     `extra_symbols` adds synthetic spot markets, `linear_symbols` lists perpetual contracts (prices
-    and funding, no orders). Each second `burst` public trades come in one millisecond. `clock` returns Unix milliseconds between 2018 and 2100; prices are a function
-    of it and of `seed`. Raises `ValueError` when a count or the time is out of range.
+    and funding, no orders). Each second `burst` public trades come in one millisecond. `clock`
+    returns Unix milliseconds between 2018 and 2100; prices are a function of it and of `seed`.
+    Raises `ValueError` when a count or the time is out of range.
     """
 
     def __init__(

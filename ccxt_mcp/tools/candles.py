@@ -119,7 +119,7 @@ class _Range:
                 over = len(self.rows) + len(fresh) > most
                 self.rows += fresh[: most - len(self.rows)]
                 self.edge = self.rows[-1][0] + 1
-                if not over and (found[-1][0] >= end or self._is_open(found[-1])):
+                if not over and (found[-1][0] + self._length >= end or self._is_open(found[-1])):
                     return False
             elif found and found[-1][0] >= end:
                 return False

@@ -35,15 +35,7 @@ Symbols = Annotated[
 FAILED = {
     "type": "array",
     "description": "Symbols of which there is no answer, and why.",
-    "items": {
-        "type": "object",
-        "properties": {
-            "symbol": {"type": "string"},
-            "code": {"type": "string"},
-            "message": {"type": "string"},
-        },
-        "required": ["symbol", "code", "message"],
-    },
+    "items": {"type": "object", "required": ["symbol", "code", "message"]},
 }
 """Schema of the `failed` of a result."""
 

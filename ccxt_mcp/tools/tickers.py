@@ -205,9 +205,8 @@ TICKERS_TOOL = Tool(
     name="batch_get_tickers",
     title="Get many prices",
     description=(
-        "Prices of several symbols or of a whole exchange in one request, by symbol; compact "
-        "unless `fields` says otherwise. Many exchanges list one `type` at a time. For one symbol "
-        "use get_ticker."
+        "Prices of several symbols, or of all of an exchange (of many only one `type` at a time). "
+        "For one symbol use get_ticker."
     ),
     arguments=_Tickers,
     output=result_schema(
@@ -215,8 +214,8 @@ TICKERS_TOOL = Tool(
         exchange=ANSWERED_BY,
         tickers={
             "type": "array",
-            "description": "Fields as in get_ticker.",
-            "items": projection.TICKER.brief_schema(),
+            # Its properties are in get_ticker's schema; twice they are a kilobyte of every context.
+            "items": {"type": "object", "description": "As get_ticker's.", "required": ["symbol"]},
         },
         failed=FAILED,
         **FRESHNESS,

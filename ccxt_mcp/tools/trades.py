@@ -77,7 +77,7 @@ class _Onward:
             placed = zip(market_rows.places(found), found, strict=True)
             fresh = [each for each in placed if each[0] > self.last]
             full = len(found) >= asked
-            reaches_now = at + self._window >= self._walk.reads[-1].fetched_at
+            reaches_now = at + self._window > self._walk.reads[-1].fetched_at
             if fresh:
                 self.places += [place for place, _ in fresh]
                 self.rows += [row for _, row in fresh]
@@ -189,8 +189,7 @@ TRADES_TOOL = Tool(
     title="Get public trades",
     description=(
         "Trades of one symbol by anybody: the latest, newest first; with `since`, from then on, "
-        "oldest first, as far back as the exchange tells. For one's own use get_my_trades; for "
-        "history in steps get_ohlcv."
+        "oldest first, as far back as the exchange tells. For long history use get_ohlcv."
     ),
     arguments=_Trades,
     output=result_schema(
