@@ -14,18 +14,20 @@ from ccxt_mcp.calls.pipeline import Call
 from ccxt_mcp.calls.public_reads import Read
 from ccxt_mcp.errors import Code, Failure
 from ccxt_mcp.exchanges.listing import Listing
-from ccxt_mcp.tools.arguments import Cursor
+from ccxt_mcp.tools.arguments import Cursor, Exchange, MaxAge
 from ccxt_mcp.tools.many import FAILED, MAX_SINGLE, Failed, Symbols, meant, one_by_one
-from ccxt_mcp.tools.of_market import OfExchange, together
+from ccxt_mcp.tools.of_market import Aged, together
 from ccxt_mcp.tools.tool import ANSWERED_BY, FRESHNESS, Tool, result_schema
 
 __all__ = ["FUNDING_TOOL"]
 
 
-class _Funding(OfExchange):
+class _Funding(Aged):
     symbols: Symbols | None = None
+    exchange: Exchange | None = None
     limit: Annotated[int, Field(ge=1, le=500, description="Rates to show.")] = 100
     cursor: Cursor | None = None
+    maxAgeMs: MaxAge | None = None
 
 
 async def _get_funding_rates(call: Call, args: _Funding) -> Answer:

@@ -17,7 +17,7 @@ from ccxt_mcp.errors import Failure
 from ccxt_mcp.mechanisms.deadline import remaining
 from ccxt_mcp.tools.arguments import Arguments, Exchange, MaxAge, Symbol
 
-__all__ = ["MAX_REQUESTS", "Enough", "OfExchange", "OfMarket", "Walk", "together"]
+__all__ = ["MAX_REQUESTS", "Aged", "Enough", "OfMarket", "Walk", "together"]
 
 MAX_REQUESTS = 20
 """Requests to an exchange that one answer may cost."""
@@ -26,19 +26,17 @@ _RESERVE = 1.0
 """Seconds before the deadline after which an answer makes do with what it has."""
 
 
-class OfExchange(Arguments):
-    """What every question about an exchange's market data takes."""
-
-    exchange: Exchange | None = None
-    maxAgeMs: MaxAge | None = None
+class Aged(Arguments):
+    """A question with ``maxAgeMs`` among its arguments; each has it where it is to be listed."""
 
     @property
     def max_age(self) -> float | None:
         """The oldest answer to accept, in seconds."""
-        return None if self.maxAgeMs is None else self.maxAgeMs / 1000
+        asked: int | None = getattr(self, "maxAgeMs", None)
+        return None if asked is None else asked / 1000
 
 
-class OfMarket(OfExchange):
+class OfMarket(Aged):
     """What every question about one market takes."""
 
     symbol: Symbol

@@ -18,9 +18,9 @@ from ccxt_mcp.calls.pipeline import Call
 from ccxt_mcp.calls.public_reads import Read
 from ccxt_mcp.errors import Code, Failure
 from ccxt_mcp.exchanges.listing import Listing
-from ccxt_mcp.tools.arguments import Cursor, did_you_mean
+from ccxt_mcp.tools.arguments import Cursor, Exchange, MaxAge, did_you_mean
 from ccxt_mcp.tools.many import FAILED, MAX_SINGLE, Failed, Symbols, meant, one_by_one
-from ccxt_mcp.tools.of_market import OfExchange, together
+from ccxt_mcp.tools.of_market import Aged, together
 from ccxt_mcp.tools.tool import ANSWERED_BY, FRESHNESS, Tool, result_schema
 
 __all__ = ["TICKERS_TOOL"]
@@ -32,8 +32,9 @@ _HALF_PRICE = 100
 _FIELDS = tuple(each.name for each in projection.TICKER.fields)
 
 
-class _Tickers(OfExchange):
+class _Tickers(Aged):
     symbols: Symbols | None = None
+    exchange: Exchange | None = None
     quote: Annotated[
         str | None, Field(max_length=32, description="Only this quote currency, such as USDT.")
     ] = None
@@ -52,6 +53,7 @@ class _Tickers(OfExchange):
     ] = None
     limit: Annotated[int, Field(ge=1, le=500, description="Tickers to show.")] = 100
     cursor: Cursor | None = None
+    maxAgeMs: MaxAge | None = None
 
 
 def _fields(asked: list[str] | None) -> tuple[str, ...]:
