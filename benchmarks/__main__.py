@@ -15,7 +15,14 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks import rows_exchange, rows_markets, rows_memory, rows_start, rows_transport
+from benchmarks import (
+    rows_answers,
+    rows_exchange,
+    rows_markets,
+    rows_memory,
+    rows_start,
+    rows_transport,
+)
 from benchmarks.processes import BenchmarkError
 from benchmarks.report import MEASUREMENTS, Measurement, Row, as_json, table
 from benchmarks.stage import Scale, Stage
@@ -23,7 +30,7 @@ from benchmarks.stage import Scale, Stage
 __all__ = ["main"]
 
 # Importing them has filled the registry; this is the order in which they run and are shown.
-_ROWS = (rows_start, rows_markets, rows_memory, rows_transport, rows_exchange)
+_ROWS = (rows_start, rows_markets, rows_memory, rows_transport, rows_exchange, rows_answers)
 
 
 def _all() -> dict[str, Measurement]:

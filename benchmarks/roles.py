@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from benchmarks.roles_answers import answers
 from benchmarks.roles_markets import bare_markets, markets
 
 __all__ = ["ACCOUNTS", "ORDERS", "SEED", "SYMBOL", "account_name"]
@@ -54,15 +55,19 @@ def _run(main: Coroutine[Any, Any, None]) -> None:
         runner.run(main)
 
 
-def venue(spot: int = 14, linear: int = 0) -> None:
+def venue(spot: int = 14, linear: int = 0, still: bool = False) -> None:
     """The simulated exchange without limits; accounts of 100 resting orders in one symbol each.
 
-    `spot` and `linear` are how many markets it lists; 14 are always there.
+    `spot` and `linear` are how many markets it lists; 14 are always there. Where time stands
+    `still`, an answer is made once, however large it is.
     """
     from ccxt_mcp.simulation import SimulatedExchange, SimulationConfig, Venue, derive_keys
+    from ccxt_mcp.simulation.venue import system_clock
 
     async def main() -> None:
-        place = Venue(seed=SEED, extra_symbols=spot - 14, linear_symbols=linear)
+        began = system_clock()
+        clock = (lambda: began) if still else system_clock
+        place = Venue(seed=SEED, extra_symbols=spot - 14, linear_symbols=linear, clock=clock)
         keys = {}
         for number in range(ACCOUNTS):
             name = account_name(number)
@@ -243,6 +248,7 @@ _ROLES: dict[str, Callable[..., None]] = {
     "bare": bare,
     "markets": markets,
     "bare-markets": bare_markets,
+    "answers": answers,
 }
 
 if __name__ == "__main__":

@@ -9,12 +9,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-__all__ = ["bare_markets", "markets"]
+__all__ = ["Stalls", "bare_markets", "markets", "obey"]
 
 BOTH = {"fetchMarkets": {"types": ["spot", "linear"]}}
 
 
-class _Stalls:
+class Stalls:
     """The longest callback of the event loop, in CPU time of its thread.
 
     On asyncio's own loop, whose callbacks pass one Python function; the code under measurement is
@@ -63,7 +63,7 @@ def markets(url: str, exchanges: int, data_dir: str) -> None:
     gc.freeze()
 
     async def main() -> None:
-        stalls = _Stalls()
+        stalls = Stalls()
         gateway = Gateway(profiles, data_dir=Path(data_dir))
         names = iter(profiles)
 
@@ -77,7 +77,7 @@ def markets(url: str, exchanges: int, data_dir: str) -> None:
             origin = gateway.snapshot()[name]["marketsFrom"]
             return {"seconds": took, "stall": await stalls.take(), "markets": count, "from": origin}
 
-        await _obey(load)
+        await obey(load)
         await gateway.close()
 
     asyncio.run(main())
@@ -90,7 +90,7 @@ def bare_markets(url: str) -> None:
     import ccxt.async_support as ccxt
 
     async def main() -> None:
-        stalls = _Stalls()
+        stalls = Stalls()
         made = []
 
         async def load() -> dict[str, Any]:
@@ -105,14 +105,15 @@ def bare_markets(url: str) -> None:
             count = len(exchange.markets)
             return {"seconds": took, "stall": await stalls.take(), "markets": count}
 
-        await _obey(load)
+        await obey(load)
         for exchange in made:
             await exchange.close()
 
     asyncio.run(main())
 
 
-async def _obey(load: Any) -> None:
+async def obey(load: Any) -> None:
+    """Answer each line of input with what `load` returns, as JSON."""
     reader = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)

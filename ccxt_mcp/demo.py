@@ -41,7 +41,7 @@ def _say(text: str) -> None:
 @asynccontextmanager
 async def _demo(host: str, port: int) -> AsyncIterator[tuple[Product, tuple[DemoAccount, ...]]]:
     """The venue, and a product whose default exchange is that venue."""
-    venue, accounts = demo_venue(seed=_SEED)
+    venue, accounts = demo_venue(seed=_SEED, linear_symbols=8)
     config = SimulationConfig(latency_ms=_LATENCY_MS)
     async with SimulatedExchange(config, venue=venue) as exchange:
         # Not `load_settings`: neither a configuration file nor the environment has a say here.
@@ -55,7 +55,7 @@ async def _demo(host: str, port: int) -> AsyncIterator[tuple[Product, tuple[Demo
                     PROFILE: {
                         "exchange": "binance",
                         "base_url": exchange.base_url,
-                        "options": {"fetchMarkets": {"types": ["spot"]}},
+                        "options": {"fetchMarkets": {"types": ["spot", "linear"]}},
                         "default_account": accounts[0].name,
                     }
                 },

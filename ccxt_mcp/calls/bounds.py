@@ -22,8 +22,8 @@ MAX_BYTES = 60_000
 the most that widespread clients take from one tool call."""
 
 CUT_SCHEMA: dict[str, Any] = {
-    "truncated": {"type": "boolean", "description": "True when there is more than is shown."},
-    "total": {"type": "integer", "description": "Rows known to the server, shown or not."},
+    "truncated": {"type": "boolean", "description": "There is more than is shown."},
+    "total": {"type": "integer", "description": "Rows known, shown or not."},
     "notice": {"type": "string", "description": "How to get the rest."},
 }
 """Properties that every result with rows has in its schema."""
@@ -45,7 +45,8 @@ class Answer:
         more: how to get the rest, as a sentence for the notice.
         less: the same for a result that was cut for its size, where more of the same would be cut
             again; ``more`` when there is no difference.
-        paging: for results that are read in pages, what makes ``nextCursor`` of the last row.
+        paging: for results that are read in pages, what makes ``nextCursor`` of the last row (with
+            ``keep_end``, of the first).
         keep_end: whether a cut leaves out the first rows instead of the last ones.
     """
 
@@ -129,7 +130,8 @@ def _say(data: dict[str, Any], answer: Answer, rest: str) -> None:
     data["truncated"] = True
     data["notice"] = f"Shown: {shown} of {data['total']} rows. {rest}"
     if answer.paging is not None and shown:
-        data["nextCursor"] = answer.paging.cursor(data[answer.rows[0]][-1])
+        edge = 0 if answer.keep_end else -1
+        data["nextCursor"] = answer.paging.cursor(data[answer.rows[0]][edge])
 
 
 def serialise(answer: Answer) -> tuple[dict[str, Any], str]:

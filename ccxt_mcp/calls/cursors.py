@@ -18,12 +18,13 @@ import orjson
 
 from ccxt_mcp.errors import Code, Failure
 
-__all__ = ["MAX_CURSOR", "Paging"]
+__all__ = ["MAX_CURSOR", "Paging", "Position", "foreign"]
 
 MAX_CURSOR = 512
 """Characters of a cursor."""
 
 Position = tuple[str | int | float, ...]
+"""A row's place in the order of a result."""
 
 
 class Paging:
@@ -45,7 +46,7 @@ class Paging:
     def __init__(
         self,
         question: Mapping[str, Any],
-        order: Callable[[Mapping[str, Any]], Position],
+        order: Callable[[Any], Position],
         cursor: str | None,
     ) -> None:
         canonical = orjson.dumps(question, option=orjson.OPT_SORT_KEYS)
@@ -66,11 +67,11 @@ class Paging:
             try:
                 placed = [each for each in placed if each[0] > after]
             except TypeError:
-                raise _foreign() from None
+                raise foreign() from None
         placed.sort(key=lambda each: each[0])
         return [row for _, row in placed]
 
-    def cursor(self, row: Mapping[str, Any]) -> str:
+    def cursor(self, row: Any) -> str:
         """What a caller sends to go on after ``row``."""
         text = orjson.dumps([self._question, *self._order(row)])
         return base64.urlsafe_b64encode(text).decode().rstrip("=")
@@ -80,15 +81,16 @@ class Paging:
             padded = cursor + "=" * (-len(cursor) % 4)
             read = orjson.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
         except (binascii.Error, ValueError):
-            raise _foreign() from None
+            raise foreign() from None
         if not isinstance(read, list) or len(read) < 2 or read[0] != self._question:
-            raise _foreign()
+            raise foreign()
         if not all(type(part) in (str, int, float) for part in read):
-            raise _foreign()
+            raise foreign()
         return tuple(read[1:])
 
 
-def _foreign() -> Failure:
+def foreign() -> Failure:
+    """The refusal of a cursor that is not one of the question's."""
     return Failure(
         Code.INVALID_ARGUMENT,
         "`cursor` does not belong to this question.",

@@ -15,7 +15,7 @@ import asyncio
 import logging
 import secrets
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Hashable, Mapping
 from contextlib import (
     AbstractAsyncContextManager,
     AsyncExitStack,
@@ -162,9 +162,9 @@ class Call:
         Args:
             exchange: the profile's name.
             method: a public method of the table.
-            args: the method's arguments.
+            args: the method's arguments; a tuple stands for a list.
             project: makes of CCXT's answer and ``args`` what is kept and shared. A function of a
-                module: it is a part of the question.
+                module: it is a part of the question. A coroutine function where it is long work.
             max_age: seconds, where the caller wants a younger answer than the table allows.
             params: CCXT's further parameters.
 
@@ -178,8 +178,10 @@ class Call:
         async def ask(asking: Call) -> Any:
             asking.exchange = exchange
             async with asking._taken(asking.gateway.public(exchange)) as lease:
-                raw = await asking.fetch(lease, method, *args, params=params)
-                return project(raw, *args)
+                taken = map(_as_ccxt_takes_it, args)
+                raw = await asking.fetch(lease, method, *taken, params=params)
+                value = project(raw, *args)
+                return await value if isinstance(value, Coroutine) else value
 
         # A call of its own, with all of the time that a call has: it is not only this caller's.
         return await calls.reads.get(
@@ -260,6 +262,10 @@ class Call:
             raise AssertionError(f"{method} may not be used like this")
         self.operation = step.name
         return step
+
+
+def _as_ccxt_takes_it(argument: Hashable) -> Any:
+    return list(argument) if isinstance(argument, tuple) else argument
 
 
 class Calls:

@@ -36,6 +36,7 @@ class Listing:
         self.markets: Mapping[str, Mapping[str, Any]] = MappingProxyType(instance.markets)
         self.timeframes: Mapping[str, str] = MappingProxyType(instance.timeframes or {})
         self.fetched_at = fetched_at
+        self._features: Mapping[str, Any] = getattr(instance, "features", None) or {}
         # CCXT's own way to say which of two markets of one id is meant; `spot` unless configured.
         kind = instance.options.get("defaultType")
         self._preferred = "swap" if kind in ("swap", "future", "delivery") else "spot"
@@ -81,6 +82,17 @@ class Listing:
         if found is None:
             raise self.unknown(symbol)
         return MappingProxyType(found)
+
+    def most(self, symbol: str, method: str) -> int | None:
+        """The most rows that one request of a unified method (``fetchOHLCV``) brings of a market,
+        as far as CCXT knows."""
+        market = self.markets[symbol]
+        found: Any = self._features.get(market.get("type") or "spot")
+        if isinstance(found, Mapping) and method not in found:
+            found = found.get("inverse" if market.get("inverse") else "linear")
+        told = found.get(method) if isinstance(found, Mapping) else None
+        most = told.get("limit") if isinstance(told, Mapping) else None
+        return most if isinstance(most, int) and most > 0 else None
 
     def lists(self, name: str) -> bool:
         """Whether any market has this name, with whatever separators."""

@@ -37,10 +37,9 @@ def _ticker(result: Any) -> None:
 
 
 def _tickers(result: Any) -> None:
-    # A market without a trade may have none; if none of them has any, the answer was misread.
-    if not isinstance(result, Mapping) or (
-        result and not any(map(_says_a_number, result.values()))
-    ):
+    # A market without a trade may have none; if none of them has any, the answer was misread: of an
+    # object without fields, CCXT makes no tickers.
+    if not isinstance(result, Mapping) or not any(map(_says_a_number, result.values())):
         raise Untrue("the answer has no price in it")
 
 
@@ -127,12 +126,8 @@ def _funding(result: Any) -> None:
 
 def _fundings(result: Any) -> None:
     # A market that has just been listed may have none yet; if none of them has, it was misread.
-    if not isinstance(result, Mapping) or (
-        result
-        and not any(
-            isinstance(row, Mapping) and row.get("fundingRate") is not None
-            for row in result.values()
-        )
+    if not isinstance(result, Mapping) or not any(
+        isinstance(row, Mapping) and row.get("fundingRate") is not None for row in result.values()
     ):
         raise Untrue("the answer has no funding rate in it")
 

@@ -7,11 +7,12 @@ until the second ends. Refuses routes and weights (`binance_routes`) and JSON sh
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
 
+from ccxt_mcp.simulation import binance_linear as linear
 from ccxt_mcp.simulation import binance_wire as wire
 from ccxt_mcp.simulation.binance_checks import (
     Params,
@@ -85,8 +86,20 @@ class PublicAnswers:
 
         return self._per_symbol(params, "price", price)
 
+    def linear_tickers(self, params: Params) -> bytes:
+        markets = self._venue.linear
+        return self._per_symbol(params, "linear", linear.day_ticker, markets)
+
+    def premium_index(self, params: Params) -> bytes:
+        return self._per_symbol(params, "premium", linear.premium, self._venue.linear)
+
     def depth(self, params: Params) -> bytes:
-        market = listed(self._venue.markets, params)
+        return self._depth(listed(self._venue.markets, params), params)
+
+    def linear_depth(self, params: Params) -> bytes:
+        return self._depth(listed(self._venue.linear, params), params)
+
+    def _depth(self, market: Market, params: Params) -> bytes:
         limit = integer(params, "limit", low=1, high=5_000) or 100
 
         def levels(at: int) -> dict[str, Any]:
@@ -97,27 +110,36 @@ class PublicAnswers:
                 "asks": [[fixed8(p), fixed8(q)] for p, q in asks],
             }
 
-        return self._cached(("depth", market.id, limit), levels)
+        return self._cached(("depth", market.kind, market.id, limit), levels)
 
     def klines(self, params: Params) -> bytes:
-        market = listed(self._venue.markets, params)
+        return self._klines(listed(self._venue.markets, params), params)
+
+    def linear_klines(self, params: Params) -> bytes:
+        return self._klines(listed(self._venue.linear, params), params)
+
+    def _klines(self, market: Market, params: Params) -> bytes:
         interval = mandatory(params, "interval")
         if interval not in INTERVALS:
             raise Rejected(-1120, "Invalid interval.")
         limit = integer(params, "limit", low=1, high=1_000) or 500
         start, end = integer(params, "startTime"), integer(params, "endTime")
         book, now = self._venue.book(market), self._at()
-        key = ("klines", market.id, interval, start, end, limit)
+        key = ("klines", market.kind, market.id, interval, start, end, limit)
         return self._cached(key, lambda _: book.candles(interval, now, start, end, limit))
 
     def trades(self, params: Params) -> bytes:
-        return self._trades(params, wire.trade)
+        return self._trades(listed(self._venue.markets, params), params, wire.trade)
 
     def agg_trades(self, params: Params) -> bytes:
-        return self._trades(params, wire.agg_trade)
+        return self._trades(listed(self._venue.markets, params), params, wire.agg_trade)
 
-    def _trades(self, params: Params, shape: Callable[..., dict[str, Any]]) -> bytes:
-        market = listed(self._venue.markets, params)
+    def linear_agg_trades(self, params: Params) -> bytes:
+        return self._trades(listed(self._venue.linear, params), params, wire.agg_trade)
+
+    def _trades(
+        self, market: Market, params: Params, shape: Callable[..., dict[str, Any]]
+    ) -> bytes:
         limit = integer(params, "limit", low=1, high=1_000) or 500
         first, start = integer(params, "fromId"), integer(params, "startTime")
         end = integer(params, "endTime")
@@ -126,7 +148,7 @@ class PublicAnswers:
         book, at = self._venue.book(market), self._at()
         last = book.last_trade_id(at if end is None else min(end, at))
         if start is not None:
-            first = book.last_trade_id(start + 999)
+            first = book.first_trade_id(start)
         elif first is None:
             first = last - limit + 1
 
@@ -134,7 +156,7 @@ class PublicAnswers:
             count = min(limit, last - first + 1)
             return [shape(row) for row in book.trades(first, count, at)]
 
-        return self._cached((shape, market.id, first, last, limit), rows)
+        return self._cached((shape, market.kind, market.id, first, last, limit), rows)
 
     # Helpers
 
@@ -171,7 +193,11 @@ class PublicAnswers:
         return body
 
     def _per_symbol(
-        self, params: Params, kind: str, make: Callable[[Book, int], dict[str, Any]]
+        self,
+        params: Params,
+        kind: str,
+        make: Callable[[Book, int], dict[str, Any]],
+        markets: Mapping[str, Market] | None = None,
     ) -> bytes:
         """One object for `symbol=`, otherwise an array."""
         book = self._venue.book
@@ -179,7 +205,11 @@ class PublicAnswers:
         def one(market: Market) -> bytes:
             return self._cached((kind, market.id), lambda at: make(book(market), at))
 
-        parts = [one(market) for market in self._chosen(params)]
+        if markets is None:
+            chosen = self._chosen(params)
+        else:
+            chosen = [listed(markets, params)] if "symbol" in params else [*markets.values()]
+        parts = [one(market) for market in chosen]
         return parts[0] if "symbol" in params else b"[" + b",".join(parts) + b"]"
 
     def _describe(

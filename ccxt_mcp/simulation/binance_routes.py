@@ -1,6 +1,7 @@
 """The table of Binance routes: path, handler, who may ask, known parameters, request weight.
 
-Owns data only. Source: Binance spot API documentation, "Request weight" of each endpoint.
+Owns data only. Source: Binance spot API and USD-M futures documentation, "Request weight" of each
+endpoint.
 """
 
 from __future__ import annotations
@@ -77,6 +78,11 @@ _PUBLIC: tuple[tuple[str, str, Weigh, str], ...] = (
     ("/fapi/v1/ping", "ping", _flat(1), ""),
     ("/fapi/v1/time", "time", _flat(1), ""),
     ("/fapi/v1/exchangeInfo", "linear_info", _flat(1), ""),
+    ("/fapi/v1/ticker/24hr", "linear_tickers", _by_symbol(1, 40), "symbol"),
+    ("/fapi/v1/premiumIndex", "premium_index", _by_symbol(1, 10), "symbol"),
+    ("/fapi/v1/depth", "linear_depth", _flat(20), "symbol limit"),
+    ("/fapi/v1/klines", "linear_klines", _flat(5), "symbol interval startTime endTime limit"),
+    ("/fapi/v1/aggTrades", "linear_agg_trades", _flat(20), "symbol fromId startTime endTime limit"),
     ("/dapi/v1/ping", "ping", _flat(1), ""),
     ("/dapi/v1/time", "time", _flat(1), ""),
     ("/dapi/v1/exchangeInfo", "inverse_info", _flat(1), ""),

@@ -106,9 +106,10 @@ class Day:
 class Book:
     """One market's price process. Cheap to create; holds nothing but a bounded cache."""
 
-    def __init__(self, seed: int, market: Market) -> None:
+    def __init__(self, seed: int, market: Market, burst: int = 1) -> None:
         digest = hashlib.sha256(f"{seed}:{market.kind}:{market.id}".encode()).digest()
         self.market = market
+        self._burst = burst
         self._salt = int.from_bytes(digest[:8], "big")
         self._tick = int(market.tick * 10**8)
         self._step = int(market.step * 10**8)
@@ -158,7 +159,8 @@ class Book:
         low, high = self._extremes(start, at, 3)
         prices = (self.price(start), high, low, self.price(at))
         base = self._volume(start, at)
-        return Day(prices, (base, base * self._middle(prices) // 10**8, (at - start) // _S))
+        count = (at - start) // _S * self._burst
+        return Day(prices, (base, base * self._middle(prices) // 10**8, count))
 
     def candles(
         self, interval: str, now: int, start: int | None, end: int | None, limit: int
@@ -219,8 +221,13 @@ class Book:
         return row
 
     def last_trade_id(self, now: int) -> int:
-        """The newest public trade at `now`: one a second, numbered from the listing."""
-        return (now - LISTED_AT) // _S
+        """The newest public trade at `now`, numbered from the listing: `burst` of them come in the
+        first millisecond of each second."""
+        return ((now - LISTED_AT) // _S + 1) * self._burst - 1
+
+    def first_trade_id(self, start: int) -> int:
+        """The oldest public trade at or after `start`."""
+        return -(-(start - LISTED_AT) // _S) * self._burst
 
     def trades(self, first_id: int, count: int, now: int) -> list[PublicTrade]:
         """Public trades by id, oldest first, none later than `now`."""
@@ -228,7 +235,7 @@ class Book:
         return [self._trade(n) for n in range(max(first_id, 0), last + 1)]
 
     def _trade(self, number: int) -> PublicTrade:
-        at = LISTED_AT + number * _S
+        at = LISTED_AT + number // self._burst * _S
         price, dice = self.price(at), self._dice(4, number)
         qty = max(1, self._trade_qty * (dice % 1000) // 500) * self._step
         sold = self.top(at)[0] == price  # it hit the bid, so the buyer was the maker

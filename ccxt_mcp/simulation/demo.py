@@ -36,13 +36,25 @@ def demo_accounts(
 
 
 def demo_venue(
-    seed: int = 1, *, clock: Callable[[], int] = system_clock
+    seed: int = 1,
+    *,
+    clock: Callable[[], int] = system_clock,
+    extra_symbols: int = 0,
+    linear_symbols: int = 0,
+    burst: int = 1,
 ) -> tuple[Venue, tuple[DemoAccount, ...]]:
     """A venue with the demonstration accounts in it: 7 and 4 resting orders, past orders, trades.
 
-    `clock` returns Unix milliseconds; the past of the accounts ends at its present.
+    `clock` returns Unix milliseconds; the past of the accounts ends at its present. The rest is as
+    in `Venue`.
     """
-    venue = Venue(seed=seed, clock=clock)
+    venue = Venue(
+        seed=seed,
+        extra_symbols=extra_symbols,
+        linear_symbols=linear_symbols,
+        burst=burst,
+        clock=clock,
+    )
     accounts = demo_accounts(seed)
     for account, resting, currencies in zip(accounts, (7, 4), (9, 6), strict=True):
         venue.add_account(

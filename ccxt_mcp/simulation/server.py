@@ -42,8 +42,9 @@ class SimulationConfig:
     never) ban an address from the Binance dialect for `ban_ms`. `kraken` holds the limits of the
     Kraken dialect, None for none; with `kraken_on_arrival` it checks nonces in the order in which
     requests arrive, otherwise in the order in which they are answered. `extra_symbols` and
-    `linear_symbols` are at most 3,600 each. `clock` returns Unix milliseconds. The last three are
-    only used when no venue is given.
+    `linear_symbols` are at most 3,600 each. Each second `burst` public trades come in one
+    millisecond. `clock` returns Unix milliseconds. The last four are only used when no venue is
+    given.
     """
 
     host: str = "127.0.0.1"
@@ -58,6 +59,7 @@ class SimulationConfig:
     kraken_on_arrival: bool = True
     extra_symbols: int = 0
     linear_symbols: int = 0
+    burst: int = 1
     clock: Callable[[], int] = system_clock
 
 
@@ -104,6 +106,7 @@ class SimulatedExchange:
                 seed=self.config.seed,
                 extra_symbols=self.config.extra_symbols,
                 linear_symbols=self.config.linear_symbols,
+                burst=self.config.burst,
                 clock=self.config.clock,
             )
         )

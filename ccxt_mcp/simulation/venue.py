@@ -40,9 +40,10 @@ def _check_time(now: int) -> None:
 class Venue:
     """One seeded venue.
 
-    `extra_symbols` adds synthetic spot markets, `linear_symbols` lists perpetual contracts (the
-    catalogue only). `clock` returns Unix milliseconds between 2018 and 2100; prices are a function
-    of it and of `seed`. Raises `ValueError` when a count or the time is out of range.
+    `extra_symbols` adds synthetic spot markets, `linear_symbols` lists perpetual contracts (prices
+    and funding, no orders). Each second `burst` public trades come in one millisecond. `clock`
+    returns Unix milliseconds between 2018 and 2100; prices are a function of it and of `seed`.
+    Raises `ValueError` when a count or the time is out of range.
     """
 
     def __init__(
@@ -51,16 +52,20 @@ class Venue:
         seed: int = 1,
         extra_symbols: int = 0,
         linear_symbols: int = 0,
+        burst: int = 1,
         clock: Callable[[], int] = system_clock,
     ) -> None:
+        if burst < 1:
+            raise ValueError(f"burst must be at least 1, not {burst}")
         self.seed = seed
+        self._burst = burst
         self.markets: Mapping[str, Market] = {m.id: m for m in spot_markets(extra_symbols)}
         self.linear: Mapping[str, Market] = {m.id: m for m in linear_markets(linear_symbols)}
         _check_time(clock())
         self._clock = clock
         self._clock_offset = 0
         self._accounts: dict[str, Account] = {}
-        self._books: dict[str, Book] = {}
+        self._books: dict[tuple[str, str], Book] = {}
         self._ids: Counter[str] = Counter()
 
     def __repr__(self) -> str:
@@ -89,10 +94,11 @@ class Venue:
         self._clock_offset = milliseconds
 
     def book(self, market: Market) -> Book:
-        """The price process of a spot market."""
-        found = self._books.get(market.id)
+        """The price process of a market."""
+        key = (market.kind, market.id)
+        found = self._books.get(key)
         if found is None:
-            found = self._books[market.id] = Book(self.seed, market)
+            found = self._books[key] = Book(self.seed, market, self._burst)
         return found
 
     def next_id(self, market: Market) -> int:

@@ -84,7 +84,7 @@ Exchange = Annotated[
     Field(
         min_length=1,
         max_length=64,
-        description="Exchange or profile name from list_exchanges; default: the server's.",
+        description="Name from list_exchanges; default: the server's.",
     ),
 ]
 Account = Annotated[
@@ -114,7 +114,7 @@ Cursor = Annotated[
     Field(
         min_length=1,
         max_length=MAX_CURSOR,
-        description="`nextCursor` of a result, to go on after it; other arguments as before.",
+        description="`nextCursor` of a result, to go on; other arguments as before.",
     ),
 ]
 MaxAge = Annotated[
@@ -122,7 +122,7 @@ MaxAge = Annotated[
     Field(
         ge=0,
         le=60_000,
-        description="Oldest answer to accept, in ms; 0 asks the exchange. Default: a second or so.",
+        description="Oldest answer to accept, ms; 0 asks anew. Default: a second or so.",
     ),
 ]
 

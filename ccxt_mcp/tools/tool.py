@@ -21,8 +21,8 @@ ANSWERED_BY = {"type": "string", "description": "Profile that answered."}
 """Schema of the `exchange` of a result."""
 
 FRESHNESS: dict[str, Any] = {
-    "fetchedAt": {"type": "integer", "description": "When the exchange was asked, ms since 1970."},
-    "cached": {"type": "boolean", "description": "Asked on behalf of an earlier call."},
+    "fetchedAt": {"type": "integer", "description": "When the exchange was asked, ms."},
+    "cached": {"type": "boolean", "description": "Asked for an earlier call."},
 }
 """Properties that every result about a market has in its schema."""
 

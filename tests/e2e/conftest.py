@@ -69,7 +69,7 @@ def paper_settings(
                 "paper": {
                     "exchange": "binance",
                     "base_url": sim.base_url,
-                    "options": {"fetchMarkets": {"types": ["spot"]}},
+                    "options": {"fetchMarkets": {"types": ["spot", "linear"]}},
                     "default_account": accounts[0].name,
                     "rate_limit": "off",
                 }
@@ -86,7 +86,7 @@ def paper_settings(
 @asynccontextmanager
 async def running_stack(**more: Any) -> AsyncIterator[Stack]:
     """Venue, server and client for one test; `more` are settings."""
-    venue, accounts = demo_venue(seed=7)
+    venue, accounts = demo_venue(seed=7, linear_symbols=4)
     async with AsyncExitStack() as stack:
         config = SimulationConfig(rate_limit=None)
         sim = await stack.enter_async_context(SimulatedExchange(config, venue=venue))

@@ -33,3 +33,26 @@ async def test_a_caller_is_told_while_markets_load(
         )
         assert not warm.is_error
         assert told == []
+
+
+@pytest.mark.parametrize("mode", ["legacy", "auto"])
+async def test_a_caller_is_told_how_many_candles_are_there(
+    make_stack: StackFactory, mode: Literal["legacy", "auto"], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An exchange with 20 candles a page: five requests for a hundred."""
+    monkeypatch.setattr("ccxt_mcp.exchanges.listing.Listing.most", lambda *_: 20)
+    stack = await make_stack()
+    told: list[tuple[float, float | None, str | None]] = []
+
+    async def progress(progress: float, total: float | None, message: str | None) -> None:
+        if message is not None and "candles" in message:
+            told.append((progress, total, message))
+
+    async with Client(f"{stack.url}/mcp", mode=mode) as client:
+        for more in ({"since": "2026-01-01"}, {}):
+            told.clear()
+            result = await client.call_tool(
+                "get_ohlcv", {"symbol": "BTC/USDT", **more}, progress_callback=progress
+            )
+            assert not result.is_error, result
+            assert told == [(n, 100.0, f"{n:.0f} of 100 candles") for n in (20.0, 40.0, 60.0, 80.0)]

@@ -22,6 +22,8 @@ def instance() -> Any:
     [
         ("fetch_ticker", lambda x: x.safe_ticker({})),
         ("fetch_tickers", lambda x: {"A/B": x.safe_ticker({}), "C/D": x.safe_ticker({})}),
+        ("fetch_tickers", lambda x: {}),
+        ("fetch_funding_rates", lambda x: {}),
         ("fetch_order", lambda x: x.safe_order({})),
         ("fetch_open_orders", lambda x: [x.safe_order({"id": "1"}), x.safe_order({})]),
         ("fetch_my_trades", lambda x: [x.safe_trade({})]),
@@ -47,7 +49,6 @@ def test_what_ccxt_makes_of_nothing_is_refused(method: str, made: Any) -> None:
         ("fetch_ticker", lambda x: x.safe_ticker({"ask": 5})),
         ("fetch_ticker", lambda x: x.safe_ticker({"baseVolume": "0"})),
         ("fetch_tickers", lambda x: {"A/B": x.safe_ticker({}), "C/D": x.safe_ticker({"bid": 1})}),
-        ("fetch_tickers", lambda x: {}),
         ("fetch_order", lambda x: x.safe_order({"clientOrderId": "mine"})),
         ("fetch_open_orders", lambda x: []),
         ("fetch_my_trades", lambda x: [x.safe_trade({"price": "1", "amount": "0"})]),

@@ -218,3 +218,29 @@ async def test_escapes_that_are_no_text_are_refused_in_json(
 ) -> None:
     with pytest.raises(ccxt.BadRequest, match="-1101"):
         await connect().fetch(f"{sim.base_url}/api/v3/depth?%ff=1&%ff=2&symbol=BTCUSDT")
+
+
+async def test_linear_contracts_have_prices_candles_trades_and_funding_of_their_own() -> None:
+    """Under the ids of the spot markets: one must not be answered with the other's."""
+    async with SimulatedExchange(SimulationConfig(linear_symbols=3, burst=4)) as sim:
+        exchange = binance(sim.base_url, fetchMarkets={"types": ["spot", "linear"]})
+        try:
+            spot, swap = "BTC/USDT", "BTC/USDT:USDT"
+            prices = [(await exchange.fetch_ticker(symbol))["last"] for symbol in (spot, swap)]
+            assert prices[0] != prices[1]
+            assert len(await exchange.fetch_tickers(None, {"type": "swap"})) == 3
+            for method in ("fetch_ohlcv", "fetch_trades", "fetch_order_book"):
+                mine = await getattr(exchange, method)(swap)
+                assert mine != await getattr(exchange, method)(spot)
+            rates = await exchange.fetch_funding_rates()
+            one = await exchange.fetch_funding_rate(swap)
+            assert len(rates) == 3
+            assert one["fundingRate"] == pytest.approx(rates[swap]["fundingRate"], abs=1e-3)
+            assert one["fundingTimestamp"] % (8 * 3_600_000) == 0
+            trades = await exchange.fetch_trades(spot, None, 8)
+            assert [trades[n]["timestamp"] for n in (0, 4)] == [
+                trades[3]["timestamp"],
+                trades[7]["timestamp"],
+            ]
+        finally:
+            await exchange.close()

@@ -15,7 +15,7 @@ from tests.unit.tools.world import World, make_world
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
     """A server with the demo's accounts, nothing loaded yet."""
-    async with make_world(tmp_path) as made:
+    async with make_world(tmp_path, listed={"linear_symbols": 4}) as made:
         yield made
 
 

@@ -19,11 +19,15 @@ READS: dict[str, tuple[dict[str, Any], str]] = {
     "get_ticker": (ASKED, "GET /api/v3/ticker/24hr"),
     "get_orderbook": (ASKED, "GET /api/v3/depth"),
     "get_ohlcv": (ASKED, "GET /api/v3/klines"),
+    "get_trades": (ASKED, "GET /api/v3/aggTrades"),
+    "batch_get_tickers": ({"maxAgeMs": 0}, "GET /api/v3/ticker/24hr"),
+    "get_funding_rates": ({"maxAgeMs": 0}, "GET /fapi/v1/premiumIndex"),
     "account_balance": ({}, "GET /api/v3/account"),
     "get_open_orders": ({}, "GET /api/v3/openOrders"),
     "get_order_history": (SYMBOL, "GET /api/v3/allOrders"),
 }
 """Tool → arguments and the one request that it needs."""
+LISTED = {"linear_symbols": 2}
 
 
 def _said(status: int, code: int) -> Fault:
@@ -70,7 +74,7 @@ async def test_every_fault_is_told_by_every_tool_and_costs_what_the_table_says(
     """Before: one request whatever happened; and, for the malformed answers, an empty balance or no
     orders, as a success."""
     found: dict[str, Any] = {}
-    async with make_world(tmp_path, deadline=2.0, ccxt_timeout=0.4) as world:
+    async with make_world(tmp_path, deadline=2.0, ccxt_timeout=0.4, listed=LISTED) as world:
         async with world.gateway.public("paper"):
             """Market tables, which may take longer than this deadline."""
         async with asyncio.timeout(90), Client(world.server) as client:
@@ -92,7 +96,7 @@ async def test_every_fault_is_told_by_every_tool_and_costs_what_the_table_says(
 async def test_a_fault_that_passes_is_not_noticed(tmp_path: Path, tool: str) -> None:
     """Before: each of these was the caller's failure."""
     arguments, route = READS[tool]
-    async with make_world(tmp_path) as world:
+    async with make_world(tmp_path, listed=LISTED) as world:
         await world.call("get_ticker", SYMBOL)
         for fault in (
             Fault(kind="reset", route=route, times=2),

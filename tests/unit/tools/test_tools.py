@@ -34,6 +34,13 @@ SUCCESSES: list[tuple[str, dict[str, Any]]] = [
     ("get_orderbook", {"symbol": "ETH/USDT", "limit": 5}),
     ("get_ohlcv", {"symbol": "BTC/USDT"}),
     ("get_ohlcv", {"symbol": "BTC/USDT", "timeframe": "1m", "since": "2026-01-01", "limit": 3}),
+    ("get_ohlcv", {"symbol": "BTC/USDT", "since": "2026-01-01", "until": "2026-01-02"}),
+    ("batch_get_tickers", {}),
+    ("batch_get_tickers", {"symbols": '["btcusdt", "eth/usdt", "no/pe"]', "fields": ["vwap"]}),
+    ("get_trades", {"symbol": "BTC/USDT", "limit": 3}),
+    ("get_trades", {"symbol": "BTC/USDT", "since": "2026-01-01", "limit": 3}),
+    ("get_funding_rates", {}),
+    ("get_funding_rates", {"symbols": ["BTC/USDT:USDT"]}),
     ("list_accounts", {}),
     ("list_accounts", {"exchange": "paper"}),
     ("account_balance", {}),
@@ -52,6 +59,11 @@ FAILURES: list[tuple[str, dict[str, Any], str, list[str]]] = [
     ("get_markets", {"limit": 0}, "invalid_argument", ["from 1 to 200"]),
     ("get_orderbook", {"symbol": "BTC/USDT", "limit": 10**9}, "invalid_argument", ["1000"]),
     ("get_ohlcv", {"symbol": "BTC/USDT", "timeframe": "2m"}, "invalid_argument", ["1m, 3m"]),
+    ("batch_get_tickers", {"symbols": []}, "invalid_argument", ["at least 1"]),
+    ("batch_get_tickers", {"symbols": ["NO/PE"]}, "unknown_symbol", ["NO/PE"]),
+    ("batch_get_tickers", {"fields": ["lst"]}, "invalid_argument", ["lst", "`last`"]),
+    ("get_trades", {"symbol": "BTC/USDT", "limit": 1001}, "invalid_argument", ["from 1 to 1000"]),
+    ("get_funding_rates", {"symbols": ["BTC/USDT"]}, "invalid_argument", ["BTC/USDT:USDT"]),
     ("list_accounts", {"exchange": "nowhere"}, "unknown_exchange", ["nowhere"]),
     ("account_balance", {"account": "mian"}, "unknown_account", ["main"]),
     ("account_balance", {"exchange": "kraken"}, "unknown_account", ["kraken"]),
@@ -228,7 +240,7 @@ async def test_candles_read_forward_say_that_there_may_be_more(world: World) -> 
     asked = {"symbol": "BTC/USDT", "since": "2026-01-01", "limit": 3}
     forward = (await world.call("get_ohlcv", asked)).data
     assert forward["truncated"] is True
-    assert "`since` after the last candle" in forward["notice"]
+    assert "`nextCursor`" in forward["notice"]
     latest = (await world.call("get_ohlcv", {"symbol": "BTC/USDT", "limit": 3})).data
     assert latest["truncated"] is False
 
@@ -243,6 +255,8 @@ async def test_candles_read_forward_say_that_there_may_be_more(world: World) -> 
         ("get_orderbook", "depth", {"bids": [["1", "2"], None], "asks": []}),
         ("get_ohlcv", "klines", [None]),
         ("get_ohlcv", "klines", [{"a": 1}]),
+        ("get_trades", "aggTrades", [None]),
+        ("get_trades", "aggTrades", [{"a": 1, "p": "1", "q": "1"}]),
         ("get_open_orders", "openOrders", [[]]),
         ("get_open_orders", "openOrders", [{}]),
         ("get_order_history", "allOrders", ["x"]),

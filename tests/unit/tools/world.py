@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,19 +60,24 @@ class Outcome:
 
 @asynccontextmanager
 async def make_world(
-    tmp_path: Path, *, deadline: float = 15.0, **overrides: Any
+    tmp_path: Path,
+    *,
+    deadline: float = 15.0,
+    listed: Mapping[str, Any] | None = None,
+    **overrides: Any,
 ) -> AsyncIterator[World]:
     """A world with the demo's two accounts.
 
     ``overrides`` are settings; ``deadline`` is ``tool_timeout``, here allowed to be shorter than
-    CCXT's, so that a test need not wait for the latter.
+    CCXT's, so that a test need not wait for the latter; ``listed`` is what the venue is made with.
     """
-    venue, demo = demo_venue(seed=3)
+    venue, demo = demo_venue(seed=3, **(listed or {}))
+    types = ["spot", "linear"] if venue.linear else ["spot"]
     async with SimulatedExchange(SimulationConfig(rate_limit=None), venue=venue) as sim:
         profile = {
             "exchange": "binance",
             "base_url": sim.base_url,
-            "options": {"fetchMarkets": {"types": ["spot"]}},
+            "options": {"fetchMarkets": {"types": types}},
             "rate_limit": "off",
             "default_account": demo[0].name,
         }
