@@ -18,7 +18,7 @@ import orjson
 
 from ccxt_mcp.errors import Code, Failure
 
-__all__ = ["MAX_CURSOR", "Paging"]
+__all__ = ["MAX_CURSOR", "Paging", "Position"]
 
 MAX_CURSOR = 512
 """Characters of a cursor."""
@@ -66,7 +66,7 @@ class Paging:
             try:
                 placed = [each for each in placed if each[0] > after]
             except TypeError:
-                raise _foreign() from None
+                raise self.foreign() from None
         placed.sort(key=lambda each: each[0])
         return [row for _, row in placed]
 
@@ -80,18 +80,19 @@ class Paging:
             padded = cursor + "=" * (-len(cursor) % 4)
             read = orjson.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
         except (binascii.Error, ValueError):
-            raise _foreign() from None
+            raise self.foreign() from None
         if not isinstance(read, list) or len(read) < 2 or read[0] != self._question:
-            raise _foreign()
+            raise self.foreign()
         if not all(type(part) in (str, int, float) for part in read):
-            raise _foreign()
+            raise self.foreign()
         return tuple(read[1:])
 
-
-def _foreign() -> Failure:
-    return Failure(
-        Code.INVALID_ARGUMENT,
-        "`cursor` does not belong to this question.",
-        hint="Pass the `nextCursor` of the result before, with the same arguments; leave it out "
-        "to begin anew.",
-    )
+    @staticmethod
+    def foreign() -> Failure:
+        """The refusal of a cursor that does not fit."""
+        return Failure(
+            Code.INVALID_ARGUMENT,
+            "`cursor` does not belong to this question.",
+            hint="Pass the `nextCursor` of the result before, with the same arguments; leave it "
+            "out to begin anew.",
+        )
