@@ -12,12 +12,9 @@ from typing import Any
 from ccxt_mcp.calls import values
 from ccxt_mcp.calls.projection import (
     _AT,
-    _DECIMAL,
-    _FEE,
     Field,
     Structure,
     _boolean,
-    _decimal,
     _list_of,
     _text,
     nested,
@@ -32,8 +29,19 @@ def _computed(value: Any) -> str | None:
     return values.decimal(float(f"{value:.14g}") if isinstance(value, float) else value)
 
 
+_PLAIN = {"type": "string"}
+"""Of a decimal. Its pattern, thirty times over, is more than a model should have to read."""
+
+
 def _amount(name: str, note: str = "") -> Field:
-    return Field(name, _computed, _DECIMAL, note)
+    return Field(name, _computed, _PLAIN, note)
+
+
+def _decimal(name: str, note: str = "") -> Field:
+    return Field(name, values.decimal, _PLAIN, note)
+
+
+_FEE = Structure((_text("currency"), _decimal("cost"), _decimal("rate")))
 
 
 TRADE = Structure(
@@ -44,7 +52,7 @@ TRADE = Structure(
         _text("side", "buy or sell."),
         _text("takerOrMaker"),
         _decimal("price", "In quote currency."),
-        _decimal("amount", "In base currency (contracts for derivatives)."),
+        _decimal("amount", "In base currency, or contracts."),
         _decimal("cost", "In quote currency."),
         *_AT,
         nested("fee", _FEE),
@@ -58,13 +66,13 @@ POSITION = Structure(
         _text("id"),
         _text("side", "long or short."),
         _amount("contracts"),
-        _amount("contractSize", "Of one contract, in base currency (quote if inverse)."),
+        _amount("contractSize", "In base currency (quote if inverse)."),
         _amount("entryPrice"),
         _amount("markPrice"),
         _amount("notional"),
         _amount("unrealizedPnl", "In the settlement currency."),
         _amount("realizedPnl"),
-        _amount("percentage", "unrealizedPnl of initialMargin, in percent."),
+        _amount("percentage", "Profit in percent of initialMargin."),
         _amount("leverage"),
         _amount("liquidationPrice"),
         _text("marginMode", "cross or isolated."),

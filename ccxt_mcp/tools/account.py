@@ -285,9 +285,8 @@ async def _get_positions(call: Call, args: _Positions) -> Answer:
         )
 
 
-_DECIMAL = {"type": "string", "pattern": "^-?[0-9]+([.][0-9]+)?$"}
 _BALANCE = projection.BALANCE.schema()
-_BALANCE["properties"]["value"] = {**_DECIMAL, "description": "Estimate, in `valueIn`."}
+_BALANCE["properties"]["value"] = {"type": "string", "description": "Estimate, in `valueIn`."}
 
 _HOLDINGS = (
     Tool(
@@ -331,7 +330,7 @@ _HOLDINGS = (
             balances={"type": "array", "items": _BALANCE},
             timestamp={"type": "integer", "description": "Milliseconds since 1970, UTC."},
             valueIn={"type": "string"},
-            totalValue={**_DECIMAL, "description": "Of all currencies with a price."},
+            totalValue={"type": "string", "description": "Of all currencies with a price."},
             unvalued={
                 "type": "array",
                 "items": {"type": "string"},

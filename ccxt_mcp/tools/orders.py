@@ -47,7 +47,7 @@ class _OpenOrders(Arguments):
     exchange: Exchange | None = None
     account: Account | None = None
     symbol: _OnlySymbol | None = None
-    limit: Annotated[int, Field(ge=1, le=MAX_ROWS, description="At most this many orders.")] = 100
+    limit: Annotated[int, Field(ge=1, le=MAX_ROWS, description="At most this many orders.")] = 500
     cursor: Cursor | None = None
 
 
