@@ -128,7 +128,8 @@ async def _narrowing(
     crowded = None
     for _ in range(REQUESTS):
         # Earlier by the precision: some exchanges leave the edge out.
-        rows = await ask(max(0, low - habits.grain), until)
+        start = max(0, low - habits.grain)
+        rows = await ask(start, until)
         new = _new(rows, low, after)
         times = list(map(_time, rows))
         if until is not None and max(times, default=0) > until + _AFTER:
@@ -136,7 +137,7 @@ async def _narrowing(
         if len(rows) < habits.page:
             end = until
             if end is None:
-                end = now if habits.span is None else low + habits.span
+                end = now if habits.span is None else start + habits.span
             new = [row for row in new if _time(row) <= end]
             if new or end >= now:
                 return Stretch(new, end < now and bool(new), crowded=crowded)
