@@ -49,9 +49,7 @@ async def read(
     stretches: list[Stretch] = []
     after: Position | None = None
     for _ in range(1_000):
-        stretch = await forward(
-            exchange.ask, exchange.habits, since=BEGIN, after=after, now=NOW
-        )
+        stretch = await forward(exchange.ask, exchange.habits, since=BEGIN, after=after, now=NOW)
         stretches.append(stretch)
         part = sorted(stretch.rows, key=place)[:limit]
         shown += part
@@ -86,9 +84,7 @@ def spread(habits: Habits, times: list[int]) -> list[int]:
 
 @settings(max_examples=300, deadline=None)
 @given(kinds, st.lists(st.integers(0, NOW), max_size=60), st.integers(1, 10))
-async def test_each_row_comes_exactly_once(
-    habits: Habits, times: list[int], limit: int
-) -> None:
+async def test_each_row_comes_exactly_once(habits: Habits, times: list[int], limit: int) -> None:
     """Without the narrowing, what an exchange sends newest first has a gap before every page."""
     exchange = Exchange(habits, spread(habits, times))
     shown, stretches = await read(exchange, limit)

@@ -45,14 +45,14 @@ def test_a_client_id_goes_where_the_class_reads_it(exchange: str) -> None:
     assert client_ids("deribit").fetch is False
 
 
-@pytest.mark.parametrize("exchange", WALLETS)
+@pytest.mark.parametrize("exchange", sorted(WALLETS))
 def test_a_wallet_is_asked_for_by_type(exchange: str) -> None:
     """Others would ignore it, and the answer would be another wallet's."""
     text = source(exchange, "fetch_balance")
     assert "handle_market_type_and_params" in text or "(params, 'type'" in text
 
 
-@pytest.mark.parametrize("exchange", SIDES)
+@pytest.mark.parametrize("exchange", sorted(SIDES))
 def test_the_kind_of_contract_is_asked_for_by_sub_type(exchange: str) -> None:
     """The same of positions."""
     methods = ["fetch_positions", *(["fetch_positions_risk"] if exchange == "binance" else [])]
