@@ -264,7 +264,11 @@ async def _get_positions(call: Call, args: _Positions) -> Answer:
                 hint="Leave `type` out.",
                 exchange=lease.exchange,
             )
-        params = {"subType": kinds.pop()} if kinds and takes else None
+        kind = kinds.pop() if kinds and takes else None
+        if kind == "linear" and lease.id == "binance":
+            # Its default; said, CCXT passes it on to an endpoint that does not know it.
+            kind = None
+        params = None if kind is None else {"subType": kind}
         raw = await naming_the_symbol(
             call, lease, "fetch_positions", symbols, lists="positions", params=params
         )

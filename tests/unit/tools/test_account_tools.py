@@ -120,6 +120,22 @@ async def test_an_answer_about_another_order_is_a_bad_one(world: World, name: st
     assert other.client_id not in outcome.text
 
 
+@pytest.mark.parametrize(
+    ("tool", "route"),
+    [("get_open_orders", "openOrders"), ("get_order_history", "allOrders")],
+)
+async def test_orders_of_another_symbol_are_not_no_orders(
+    world: World, tool: str, route: str
+) -> None:
+    """Before: CCXT dropped them, and the account seemed to have none."""
+    await world.call(tool, BTC)
+    row = {"symbol": "ETHUSDT", "orderId": 5, "clientOrderId": "x", "status": "FILLED"}
+    fault = world.sim.faults.add(Fault(kind="malformed", route=f"*/{route}", body=[row]))
+    outcome = await world.call(tool, BTC)
+    world.sim.faults.clear(fault)
+    assert outcome.failure["code"] == "bad_response", outcome
+
+
 async def test_kraken_finds_orders_without_a_symbol_and_by_the_clients_id(kraken: World) -> None:
     """`fetch_order` would take the id for a number of another kind: the lists are asked."""
     account = held(kraken)
@@ -341,6 +357,7 @@ async def test_positions_are_exact_and_closed_ones_left_out(tmp_path: Path) -> N
             for key in ("contracts", "notional", "unrealizedPnl", "collateral"):
                 assert set(row[key]) <= set(DIGITS), row
         one = await world.call("get_positions", {"symbols": ["btc/usdt:usdt"]})
+        assert not one.is_error, one
         assert [row["symbol"] for row in one.data["positions"]] == ["BTC/USDT:USDT"]
         fault = world.sim.faults.add(
             Fault(kind="malformed", route="*/positionRisk", body={"code": "x"})
