@@ -25,7 +25,7 @@ class Exchange:
     def __init__(self, habits: Habits, times: list[int], *, heeds_until: bool = True) -> None:
         self.habits = habits
         self.heeds_until = heeds_until
-        self.rows = [{"timestamp": at, "id": str(n * 7)} for n, at in enumerate(times)]
+        self.rows: list[Row] = [{"timestamp": at, "id": str(n * 7)} for n, at in enumerate(times)]
         self.asked = 0
 
     async def ask(self, since: int, until: int | None) -> list[Row]:
@@ -73,8 +73,9 @@ kinds = st.builds(
 
 
 def spread(habits: Habits, times: list[int]) -> list[int]:
-    """At most half a page at once, so that every moment fits into one answer."""
-    most, kept = habits.page // 3, []
+    """At most a third of a page at once, so that every moment fits into one answer."""
+    most = habits.page // 3
+    kept: list[int] = []
     for at in sorted(times):
         near = [each for each in kept if at - each <= 2 * habits.grain]
         if len(near) < most:
