@@ -79,6 +79,17 @@ class Lease:
         """Whether CCXT offers a unified method (``fetchOpenOrders``) here, emulated included."""
         return bool(self._held().has.get(unified))
 
+    def feature(self, unified: str, name: str, symbol: str | None = None) -> Any:
+        """What CCXT says of a method (``fetchMyTrades``): ``limit``, ``untilDays``, … of the
+        symbol's kind of market, spot without one. ``None`` if it says nothing."""
+        instance = self._held()
+        market = instance.markets.get(symbol) or {}
+        kind, sub = market.get("type") or "spot", market.get("subType")
+        try:
+            return instance.feature_value_by_type(kind, sub, unified, name)
+        except Exception:  # The structure has holes, and CCXT is not careful with them.
+            return None
+
     @property
     def listing(self) -> Listing:
         """What the exchange lists, as of this lease."""

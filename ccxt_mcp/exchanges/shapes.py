@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-__all__ = ["EMPTY", "SHAPES", "TEXTS", "Shape"]
+__all__ = ["ECHOES", "EMPTY", "SHAPES", "TEXTS", "Shape"]
 
 Shape = Any
 
@@ -388,3 +388,6 @@ EMPTY: Mapping[str, frozenset[str]] = {
 }
 """The same for endpoints whose successful answer may have no body; if it has one, it is JSON. Found
 where CCXT asks whether an answer is empty, or calls it so in a comment."""
+
+ECHOES = frozenset(("binance",))
+"""Classes whose answers to a question with `symbol` say that symbol in every row that has one."""

@@ -16,10 +16,10 @@ import inspect
 import json
 from collections.abc import Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn, TypeVar
 
-from ccxt_mcp.exchanges.shapes import EMPTY, SHAPES, TEXTS, Shape
+from ccxt_mcp.exchanges.shapes import ECHOES, EMPTY, SHAPES, TEXTS, Shape
 
 __all__ = [
     "EXPECTED",
@@ -51,12 +51,15 @@ class Expected:
         shape: see ``shapes``; ``object`` if nothing is declared.
         text: whether the answer need not be JSON.
         empty: whether it may have no body.
+        symbol: the symbol that every row has to have that has any. CCXT drops the rows of others,
+            so that a wrong answer would become an empty one.
     """
 
     endpoint: str
     shape: Shape = object
     text: bool = False
     empty: bool = False
+    symbol: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +70,15 @@ class Declared:
     rows: Mapping[tuple[str, str, tuple[str, ...], str], Expected] = field(default_factory=dict)
     typed: frozenset[str] = frozenset()
     text: bool = False
+    echoes: bool = False
 
     def expected(self, path: str, api: Any, method: str, params: Any) -> Expected:
         """What is expected of the answer to a request; the arguments are those of ``fetch2``."""
         asked = str(params.get("type")) if path in self.typed and isinstance(params, dict) else ""
         found = self.rows.get((method, path, _parts(api), asked))
+        if self.echoes and found is not None and isinstance(params, dict):
+            symbol = params.get("symbol")
+            return replace(found, symbol=symbol) if isinstance(symbol, str) else found
         return found or Expected(f"{method} {path}", text=self.text)
 
 
@@ -101,7 +108,8 @@ def answers_of(exchange_class: type[Any]) -> Declared:
             "*" in texts or name in texts,
             name in empties,
         )
-    return Declared(rows, frozenset(typed), "*" in texts)
+    echoes = not ECHOES.isdisjoint(names)
+    return Declared(rows, frozenset(typed), "*" in texts, echoes)
 
 
 def _nearest(table: Mapping[str, _T], names: list[str]) -> _T | None:
@@ -150,6 +158,10 @@ def check_answer(
     found = _mismatch(expected.shape, parsed, "")
     if found:
         raise Untrue(f"the answer to {expected.endpoint} {found}")
+    if expected.symbol is not None:
+        for row in parsed if isinstance(parsed, list) else (parsed,):
+            if isinstance(row, dict) and row.get("symbol", expected.symbol) != expected.symbol:
+                raise Untrue(f"the answer to {expected.endpoint} is about another symbol")
 
 
 def _check_unparsed(method: str, body: str) -> None:

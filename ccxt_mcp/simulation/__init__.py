@@ -11,7 +11,7 @@ from ccxt_mcp.simulation.faults import Fault, FaultKind, FaultPlan
 from ccxt_mcp.simulation.kraken import KrakenLimits
 from ccxt_mcp.simulation.kraken_names import kraken_keys, kraken_secret
 from ccxt_mcp.simulation.markets import MAX_EXTRA_SYMBOLS, Market
-from ccxt_mcp.simulation.orders import Account, Balance, Fill, Order
+from ccxt_mcp.simulation.orders import Account, Balance, Fill, Order, Position
 from ccxt_mcp.simulation.server import SimulatedExchange, SimulationConfig, run_simulation
 from ccxt_mcp.simulation.venue import Venue, system_clock
 
@@ -30,6 +30,7 @@ __all__ = [
     "KrakenLimits",
     "Market",
     "Order",
+    "Position",
     "SimulatedExchange",
     "SimulationConfig",
     "Venue",

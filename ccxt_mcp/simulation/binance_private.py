@@ -92,6 +92,14 @@ class PrivateAnswers:
         cut = rows[-limit:] if newest else rows[:limit]
         return orjson.dumps([wire.fill(f) for f in cut])
 
+    def positions(self, owner: Account, params: Params) -> bytes:
+        symbol = listed(self._venue.linear, params).id if "symbol" in params else None
+        rows = [p for p in owner.positions if symbol in (None, p.market.id)]
+        return orjson.dumps([wire.position(p) for p in rows])
+
+    def leverage_brackets(self, owner: Account, params: Params) -> bytes:
+        return orjson.dumps([wire.leverage_bracket(m) for m in self._venue.linear.values()])
+
     def coins(self, owner: Account, params: Params) -> bytes:
         names = dict.fromkeys([*self._venue.assets, *owner.balances])
         return self._of(owner, "coins", lambda: [wire.coin(a, owner) for a in names])

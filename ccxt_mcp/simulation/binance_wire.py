@@ -2,7 +2,8 @@
 
 Owns field names and number formats (strings with eight decimals). Refuses routes, checks and
 caching. Source: Binance spot API documentation, "General endpoints", "Market Data endpoints",
-"Account endpoints"; USD-M futures documentation, "Exchange Information"; wallet documentation,
+"Account endpoints"; USD-M futures documentation, "Exchange Information", "Position Information
+V3", "Notional and Leverage Brackets"; wallet documentation,
 "All Coins' Information".
 """
 
@@ -13,7 +14,7 @@ from typing import Any
 
 from ccxt_mcp.simulation.book import Book, PublicTrade
 from ccxt_mcp.simulation.markets import Market, fixed8
-from ccxt_mcp.simulation.orders import Account, Fill, Order
+from ccxt_mcp.simulation.orders import Account, Fill, Order, Position
 
 __all__ = [
     "account",
@@ -22,9 +23,11 @@ __all__ = [
     "coin",
     "day_ticker",
     "fill",
+    "leverage_bracket",
     "linear_symbol",
     "margin_pair",
     "order",
+    "position",
     "rate_limits",
     "spot_symbol",
     "trade",
@@ -352,3 +355,37 @@ def margin_pair(market: Market) -> Json:
         "isBuyAllowed": True,
         "isSellAllowed": True,
     }
+
+
+def position(held: Position) -> Json:
+    """Source: USD-M futures documentation, "Position Information V3"."""
+    notional = held.amount * held.mark
+    margin = abs(notional) / held.leverage
+    return {
+        "symbol": held.market.id,
+        "positionSide": "BOTH",
+        "positionAmt": f"{held.amount:f}",
+        "entryPrice": f"{held.entry:f}",
+        "breakEvenPrice": f"{held.entry:f}",
+        "markPrice": fixed8(held.mark),
+        "unRealizedProfit": fixed8(held.amount * (held.mark - held.entry)),
+        "liquidationPrice": f"{held.liquidation:f}",
+        "isolatedMargin": fixed8(held.isolated),
+        "isolatedWallet": fixed8(held.isolated),
+        "notional": fixed8(notional),
+        "marginAsset": held.market.quote,
+        "initialMargin": fixed8(margin),
+        "maintMargin": fixed8(abs(notional) / 250),
+        "positionInitialMargin": fixed8(margin),
+        "openOrderInitialMargin": "0",
+        "adl": 2,
+        "bidNotional": "0",
+        "askNotional": "0",
+        "updateTime": held.updated,
+    }
+
+
+def leverage_bracket(market: Market) -> Json:
+    """Source: USD-M futures documentation, "Notional and Leverage Brackets"."""
+    row = {"bracket": 1, "initialLeverage": 125, "notionalCap": 50000, "notionalFloor": 0}
+    return {"symbol": market.id, "brackets": [{**row, "maintMarginRatio": 0.004, "cum": 0.0}]}

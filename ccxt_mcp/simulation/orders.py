@@ -13,7 +13,7 @@ from typing import Literal
 
 from ccxt_mcp.simulation.markets import Market
 
-__all__ = ["Account", "Balance", "Fill", "Order", "OrderStatus", "Side"]
+__all__ = ["Account", "Balance", "Fill", "Order", "OrderStatus", "Position", "Side"]
 
 Side = Literal["BUY", "SELL"]
 OrderStatus = Literal["NEW", "PARTIALLY_FILLED", "FILLED", "CANCELED"]
@@ -76,6 +76,24 @@ class Fill:
         return self.price * self.quantity
 
 
+@dataclass(frozen=True, slots=True)
+class Position:
+    """One position in a linear contract; a short one has a negative `amount`, a closed one zero.
+
+    `mark` does not move, so that an answer follows from the position alone. `isolated` is its own
+    margin, zero for cross margin. `updated` in Unix milliseconds.
+    """
+
+    market: Market
+    amount: Decimal
+    entry: Decimal
+    mark: Decimal
+    liquidation: Decimal
+    leverage: int
+    updated: int
+    isolated: Decimal = Decimal(0)
+
+
 @dataclass(slots=True)
 class Balance:
     free: Decimal = Decimal(0)
@@ -97,6 +115,7 @@ class Account:
     id: int
     created: int
     balances: dict[str, Balance] = field(default_factory=dict, repr=False)
+    positions: list[Position] = field(default_factory=list, repr=False)
     version: int = 0
     last_nonce: int = 0
     _orders: dict[str, dict[int, Order]] = field(default_factory=dict, repr=False)
@@ -141,6 +160,11 @@ class Account:
     def record(self, fill: Fill) -> None:
         """Append one execution to the history of its market."""
         self._fills.setdefault(fill.market.id, []).append(fill)
+        self.version += 1
+
+    def hold(self, position: Position) -> None:
+        """Take a position, beside the others."""
+        self.positions.append(position)
         self.version += 1
 
     def resting(self, symbol: str | None = None) -> list[Order]:

@@ -1,27 +1,39 @@
-"""Tools that read an account: balances and orders. Each call runs on an instance of its own.
+"""Tools that read what an account holds: balances and positions.
 
 Owns: their arguments, words, schemas and bodies. Refuses: showing anything of an account but its
-name, and every write.
+name, orders (``orders.py``), and every write.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import asyncio
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from ccxt_mcp.calls import projection, values
-from ccxt_mcp.calls.bounds import CUT_SCHEMA, Answer, page
+from ccxt_mcp.calls import holdings, projection, valuation, values
+from ccxt_mcp.calls.bounds import CUT_SCHEMA, PAGED_SCHEMA, Answer, page, paged
+from ccxt_mcp.calls.cursors import Paging, Position
 from ccxt_mcp.calls.pipeline import Call
 from ccxt_mcp.errors import Code, Failure
-from ccxt_mcp.exchanges.lease import Lease
-from ccxt_mcp.tools.arguments import Account, Arguments, Exchange, Since
-from ccxt_mcp.tools.tool import ANSWERED_BY, Tool, result_schema
+from ccxt_mcp.exchanges.habits import SIDES, WALLETS
+from ccxt_mcp.exchanges.listing import Listing
+from ccxt_mcp.tools.arguments import Account, Arguments, Cursor, Exchange
+from ccxt_mcp.tools.orders import ORDER_TOOLS, WHOSE, naming_the_symbol
+from ccxt_mcp.tools.tool import Tool, result_schema
 
 __all__ = ["ACCOUNT_TOOLS"]
 
-MAX_ORDERS = 500
-"""Orders of one answer before its size is even looked at."""
+MAX_CURRENCIES = 500
+"""Currencies of one answer before its size is even looked at."""
+
+MAX_PRICES = 30
+"""Prices that are asked for one by one, where an exchange does not tell all at once."""
+
+_MAX_UNVALUED = 200
+"""Currencies without a price that are named."""
 
 
 class _Accounts(Arguments):
@@ -50,167 +62,237 @@ class _Balance(Arguments):
     includeZero: Annotated[
         bool, Field(description="Also list currencies of which there is nothing.")
     ] = False
+    valueIn: (
+        Annotated[
+            str,
+            Field(
+                min_length=1,
+                max_length=20,
+                description="Estimate what each is worth in this currency: USDT, EUR, BTC…",
+            ),
+        ]
+        | None
+    ) = None
+    type: (
+        Annotated[
+            Literal["spot", "margin", "swap", "future", "option", "funding"],
+            Field(description="Which wallet, where the exchange keeps several."),
+        ]
+        | None
+    ) = None
+    limit: Annotated[int, Field(ge=1, le=MAX_CURRENCIES, description="Currencies to show.")] = (
+        MAX_CURRENCIES
+    )
+    cursor: Cursor | None = None
+
+
+def _by_currency(row: Mapping[str, Any]) -> Position:
+    return (str(row["currency"]),)
 
 
 async def _account_balance(call: Call, args: _Balance) -> Answer:
     async with call.private(args.exchange, args.account, "fetch_balance") as lease:
-        raw = await call.fetch(lease, "fetch_balance")
-        rows = projection.balances(raw, include_zero=args.includeZero)
-        head: dict[str, Any] = {"exchange": lease.exchange, "account": call.account}
-        at = values.integer(raw.get("timestamp"))
-        if at is not None:
-            head["timestamp"] = at
-        return page(
-            "balances",
-            rows,
-            len(rows),
-            more="Leave out `includeZero` to see what is there."
-            if args.includeZero
-            else "The account has more currencies than fit into one result.",
-            **head,
+        if args.type is not None and lease.id not in WALLETS:
+            raise Failure(
+                Code.NOT_SUPPORTED,
+                f"{lease.exchange} cannot be asked for one wallet by `type`.",
+                hint="Leave `type` out.",
+                exchange=lease.exchange,
+            )
+        target = None if args.valueIn is None else _currency(lease.listing, args.valueIn)
+        listing = lease.listing
+        params = None if args.type is None else {"type": args.type}
+        raw = await call.fetch(lease, "fetch_balance", params=params)
+    rows = projection.balances(raw, include_zero=args.includeZero)
+    head: dict[str, Any] = {"exchange": listing.exchange, "account": call.account}
+    at = values.integer(raw.get("timestamp"))
+    if at is not None:
+        head["timestamp"] = at
+    if target is not None:
+        head.update(await _valued(call, listing, rows, target))
+    question = {
+        "balance": listing.exchange,
+        "account": call.account,
+        "zero": args.includeZero,
+        "type": args.type,
+    }
+    return paged("balances", rows, Paging(question, _by_currency, args.cursor), args.limit, **head)
+
+
+def _currency(listing: Listing, asked: str) -> str:
+    wanted = asked.strip().upper()
+    known = {m.get(side) for m in listing.markets.values() for side in ("base", "quote")}
+    if wanted not in known:
+        raise Failure(
+            Code.INVALID_ARGUMENT,
+            f"`valueIn` must be a currency that {listing.exchange} trades.",
+            hint="USDT, USD, EUR or BTC is mostly one.",
+            exchange=listing.exchange,
         )
+    return wanted
 
 
-class _OpenOrders(Arguments):
+async def _valued(
+    call: Call, listing: Listing, rows: list[dict[str, Any]], target: str
+) -> dict[str, Any]:
+    """Give each row its ``value``, and say what all of them come to."""
+    held = {row["currency"]: Decimal(row["total"]) for row in rows if "total" in row}
+    wanted = [each for each, amount in held.items() if amount and each != target]
+    known = await _prices(call, listing, wanted, target) if wanted else {}
+    total, unvalued = Decimal(0), []
+    for row in rows:
+        currency = row["currency"]
+        amount = held.get(currency)
+        rate = valuation.rate(currency, target, known)
+        if amount is None or (rate is None and amount):
+            unvalued.append(currency)
+            continue
+        worth = amount * (rate or 0)
+        total += worth
+        row["value"] = valuation.rounded(worth)
+    found: dict[str, Any] = {
+        "valueIn": target,
+        "totalValue": valuation.rounded(total),
+        "unvalued": unvalued[:_MAX_UNVALUED],
+    }
+    if len(unvalued) > _MAX_UNVALUED:
+        found["unvaluedTotal"] = len(unvalued)
+    return found
+
+
+async def _prices(
+    call: Call, listing: Listing, wanted: Iterable[str], target: str
+) -> Mapping[str, str]:
+    """Prices of active spot markets by symbol; shared with others who ask within a moment."""
+    has = call.gateway.facts(listing.exchange).has
+    if has.get("fetchTickers"):
+        try:
+            read = await call.read(listing.exchange, "fetch_tickers", project=valuation.prices)
+            return {s: each for s, each in read.value.items() if _traded(listing, s)}
+        except Failure as failure:
+            # Some exchanges tell only what they are asked for by name.
+            if failure.code not in (Code.INVALID_ARGUMENT, Code.NOT_SUPPORTED):
+                raise
+    symbols: dict[str, None] = {}
+    for currency in wanted:
+        if len(symbols) >= MAX_PRICES:
+            break
+        symbols.update(dict.fromkeys(_way(listing, currency, target)))
+    asked = list(symbols)[:MAX_PRICES]
+    reads = await asyncio.gather(*(_price(call, listing, symbol) for symbol in asked))
+    return {symbol: found for symbol, found in zip(asked, reads, strict=True) if found}
+
+
+def _traded(listing: Listing, symbol: str) -> bool:
+    market = listing.markets.get(symbol)
+    return market is not None and bool(market.get("spot")) and market.get("active") is not False
+
+
+def _way(listing: Listing, currency: str, target: str) -> list[str]:
+    """The symbols of the best way that is traded."""
+    for way in valuation.legs(currency, target):
+        found = []
+        for base, quote in way:
+            pairs = (f"{base}/{quote}", f"{quote}/{base}")
+            found += [next((each for each in pairs if _traded(listing, each)), "")]
+        if all(found):
+            return found
+    return []
+
+
+async def _price(call: Call, listing: Listing, symbol: str) -> str | None:
+    read = await call.read(listing.exchange, "fetch_ticker", symbol, project=valuation.price)
+    found: str | None = read.value
+    return found
+
+
+class _Positions(Arguments):
+    symbols: (
+        Annotated[
+            list[Annotated[str, Field(min_length=1, max_length=64)]],
+            Field(min_length=1, max_length=50, description="Only these symbols; default: all."),
+        ]
+        | None
+    ) = None
     exchange: Exchange | None = None
     account: Account | None = None
-    symbol: Annotated[
-        str | None,
-        Field(min_length=1, max_length=64, description="Only this symbol; default: all."),
-    ] = None
-    limit: Annotated[
-        int | None, Field(ge=1, le=MAX_ORDERS, description="At most this many orders.")
-    ] = None
+    type: (
+        Annotated[
+            Literal["linear", "inverse"],
+            Field(description="Contracts settled in quote or in base currency; default: linear."),
+        ]
+        | None
+    ) = None
+    limit: Annotated[int, Field(ge=1, le=500, description="Positions to show.")] = 100
+    cursor: Cursor | None = None
 
 
-async def _get_open_orders(call: Call, args: _OpenOrders) -> Answer:
-    async with call.private(args.exchange, args.account, "fetch_open_orders") as lease:
-        symbol = None if args.symbol is None else await lease.find(args.symbol)
-        raw = await _naming_the_symbol(
-            call, lease, "fetch_open_orders", symbol, None, args.limit, lists="open orders"
-        )
-        full = args.limit is not None and len(raw) >= args.limit
-        less = "Narrow it with `symbol`." if symbol is None else "The rest cannot be shown."
-        raisable = full and args.limit != MAX_ORDERS
-        more = "Narrow it with `symbol` or raise `limit`." if raisable else less
-        return _orders(call, lease, raw, args.limit or MAX_ORDERS, more, less, maybe_more=full)
+def _by_symbol(row: Mapping[str, Any]) -> Position:
+    return tuple(str(row.get(key) or "") for key in ("symbol", "side", "marginMode", "id"))
 
 
-class _History(Arguments):
-    symbol: Annotated[
-        str | None,
-        Field(
-            min_length=1,
-            max_length=64,
-            description="Only this symbol; many exchanges require one here.",
-        ),
-    ] = None
-    exchange: Exchange | None = None
-    account: Account | None = None
-    since: Since | None = None
-    limit: Annotated[int, Field(ge=1, le=MAX_ORDERS, description="Orders to show.")] = 50
-
-
-# The widest first, each natively offered one before any that CCXT emulates: emulation asks the
-# exchange for the same and drops rows. `fetch_orders` also returns open orders.
-_PAST = {
-    "fetch_canceled_and_closed_orders": "fetchCanceledAndClosedOrders",
-    "fetch_orders": "fetchOrders",
-    "fetch_closed_orders": "fetchClosedOrders",
-}
-_MIXED_IN = 50
-"""Open orders that may be among the past ones where the exchange lists both together."""
-
-
-async def _get_order_history(call: Call, args: _History) -> Answer:
-    async with call.private(args.exchange, args.account, "fetch_closed_orders") as lease:
-        symbol = None if args.symbol is None else await lease.find(args.symbol)
-        has = call.gateway.facts(lease.exchange).has
-        native = (method for method, name in _PAST.items() if has.get(name) is True)
-        method = next(native, "fetch_closed_orders")
-        wanted = args.limit + _MIXED_IN if method == "fetch_orders" else args.limit
-        raw = await _naming_the_symbol(
-            call, lease, method, symbol, args.since, wanted, lists="past orders"
-        )
-        past = [order for order in raw if order.get("status") != "open"]
-        forward = args.since is not None
-        if forward:
-            more = less = "Go on with `since` after the newest order shown."
-        else:
-            less = "Ask for an earlier time with `since`."
-            raisable = args.limit != MAX_ORDERS
-            more = "Raise `limit`, or ask for an earlier time with `since`." if raisable else less
-        return _orders(
-            call,
-            lease,
-            past,
-            args.limit,
-            more,
-            less,
-            maybe_more=len(raw) >= wanted,
-            oldest_first_kept=forward,
-        )
-
-
-async def _naming_the_symbol(
-    call: Call, lease: Lease, method: str, symbol: str | None, *args: Any, lists: str
-) -> Any:
-    """Fetch, and say in our own words that the exchange wants a symbol, where it does."""
-    try:
-        return await call.fetch(lease, method, symbol, *args)
-    except Failure as failure:
-        asks_for_it = failure.code is Code.INVALID_ARGUMENT and "symbol" in failure.message
-        if symbol is None and asks_for_it:
+async def _get_positions(call: Call, args: _Positions) -> Answer:
+    async with call.private(args.exchange, args.account, "fetch_positions") as lease:
+        symbols = None
+        kinds = set() if args.type is None else {args.type}
+        if args.symbols is not None:
+            symbols = [await lease.find(each) for each in args.symbols]
+            for symbol in symbols:
+                market = lease.market(symbol)
+                # Kraken has margin positions in spot markets.
+                if not (market.get("contract") or market.get("margin")):
+                    raise Failure(
+                        Code.INVALID_ARGUMENT,
+                        f"{symbol} is no derivative: there are no positions in it.",
+                        hint="A swap is written like BTC/USDT:USDT; for coins held use "
+                        "account_balance.",
+                        exchange=lease.exchange,
+                    )
+                if market.get("subType") in ("linear", "inverse"):
+                    kinds.add(market["subType"])
+        if len(kinds) > 1:
             raise Failure(
                 Code.INVALID_ARGUMENT,
-                f"`symbol` is required: {lease.exchange} lists {lists} of one symbol at a time.",
-                hint="Pass `symbol`; `get_markets` finds it.",
+                "Linear and inverse contracts cannot be asked for at once.",
+                hint="Make one call with `type` linear and one with `type` inverse.",
+            )
+        takes = lease.id in SIDES
+        if args.type is not None and not takes:
+            raise Failure(
+                Code.NOT_SUPPORTED,
+                f"{lease.exchange} cannot be asked for one kind of contract by `type`.",
+                hint="Leave `type` out.",
                 exchange=lease.exchange,
-                operation=failure.operation,
-            ) from None
-        raise
+            )
+        kind = kinds.pop() if kinds and takes else None
+        if kind == "linear" and lease.id == "binance":
+            # Its default; said, CCXT passes it on to an endpoint that does not know it.
+            kind = None
+        params = None if kind is None else {"subType": kind}
+        raw = await naming_the_symbol(
+            call, lease, "fetch_positions", symbols, lists="positions", params=params
+        )
+        chosen = [row for row in raw if symbols is None or row.get("symbol") in symbols]
+        question = {
+            "positions": lease.exchange,
+            "account": call.account,
+            "symbols": symbols,
+            "type": args.type,
+        }
+        return paged(
+            "positions",
+            holdings.positions(chosen),
+            Paging(question, _by_symbol, args.cursor),
+            args.limit,
+            exchange=lease.exchange,
+            account=call.account,
+        )
 
 
-def _orders(
-    call: Call,
-    lease: Lease,
-    raw: Any,
-    limit: int,
-    more: str,
-    less: str,
-    *,
-    maybe_more: bool,
-    oldest_first_kept: bool = False,
-) -> Answer:
-    """Orders, newest first. Where not all are shown, the newest are, or, when the caller goes
-    forward in time with `since`, the oldest: so that going on leaves no gap."""
-    newest = sorted(raw, key=lambda order: order.get("timestamp") or 0, reverse=True)
-    chosen = newest[-limit:] if oldest_first_kept else newest[:limit]
-    return page(
-        "orders",
-        projection.orders(chosen),
-        len(newest),
-        more=more,
-        less=less,
-        maybe_more=maybe_more,
-        keep_end=oldest_first_kept,
-        exchange=lease.exchange,
-        account=call.account,
-    )
+_BALANCE = projection.BALANCE.schema()
+_BALANCE["properties"]["value"] = {"type": "string", "description": "Estimate, in `valueIn`."}
 
-
-_WHOSE = {
-    "exchange": ANSWERED_BY,
-    "account": {"type": "string", "description": "Name of the account."},
-}
-_ORDERS = result_schema(
-    ("exchange", "account", "orders", "total", "truncated"),
-    **_WHOSE,
-    orders={"type": "array", "items": projection.ORDER.schema(), "description": "Newest first."},
-    **CUT_SCHEMA,
-)
-
-ACCOUNT_TOOLS = (
+_HOLDINGS = (
     Tool(
         name="list_accounts",
         title="List accounts",
@@ -242,40 +324,45 @@ ACCOUNT_TOOLS = (
         title="Get balances",
         description=(
             "What an account holds, per currency: free, used in orders, total. Amounts are exact "
-            "decimal strings. Empty currencies are left out unless `includeZero`. For orders use "
-            "get_open_orders."
+            "decimal strings; values (`valueIn`) are estimates by the exchange's latest prices. "
+            "For derivatives use get_positions, for orders get_open_orders."
         ),
         arguments=_Balance,
         output=result_schema(
             ("exchange", "account", "balances", "total", "truncated"),
-            **_WHOSE,
-            balances={"type": "array", "items": projection.BALANCE.schema()},
+            **WHOSE,
+            balances={"type": "array", "items": _BALANCE},
             timestamp={"type": "integer", "description": "Milliseconds since 1970, UTC."},
-            **CUT_SCHEMA,
+            valueIn={"type": "string"},
+            totalValue={"type": "string", "description": "Of all currencies with a price."},
+            unvalued={
+                "type": "array",
+                "items": {"type": "string"},
+                "description": "Without a price, not in totalValue.",
+            },
+            unvaluedTotal={"type": "integer", "description": "If not all are named."},
+            **PAGED_SCHEMA,
         ),
         run=_account_balance,
     ),
     Tool(
-        name="get_open_orders",
-        title="Get open orders",
+        name="get_positions",
+        title="Get positions",
         description=(
-            "Orders of an account that still rest on the book, newest first. Prices and amounts "
-            "are exact decimal strings. For filled or cancelled orders use get_order_history."
+            "Open derivative positions of an account: side, contracts, entry and mark price, "
+            "unrealized profit, leverage, liquidation price, as decimal strings. For coins use "
+            "account_balance."
         ),
-        arguments=_OpenOrders,
-        output=_ORDERS,
-        run=_get_open_orders,
-    ),
-    Tool(
-        name="get_order_history",
-        title="Get past orders",
-        description=(
-            "Orders of an account that are no longer open (filled, cancelled, expired, rejected), "
-            "newest first. For resting orders use get_open_orders."
+        arguments=_Positions,
+        output=result_schema(
+            ("exchange", "account", "positions", "total", "truncated"),
+            **WHOSE,
+            positions={"type": "array", "items": holdings.POSITION.schema()},
+            **PAGED_SCHEMA,
         ),
-        arguments=_History,
-        output=_ORDERS,
-        run=_get_order_history,
+        run=_get_positions,
     ),
 )
+
+ACCOUNT_TOOLS = (*_HOLDINGS, *ORDER_TOOLS)
 """In the order in which they are listed."""

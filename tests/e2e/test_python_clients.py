@@ -21,8 +21,11 @@ SUCCESSES: dict[str, dict[str, Any]] = {
     "get_funding_rates": {"symbols": ["BTC/USDT:USDT"]},
     "list_accounts": {},
     "account_balance": {},
+    "get_positions": {},
     "get_open_orders": {},
+    "get_order": SYMBOL | {"clientOrderId": "main-000021"},
     "get_order_history": SYMBOL,
+    "get_my_trades": SYMBOL,
 }
 FAILURES: dict[str, dict[str, Any]] = {
     "list_exchanges": {"search": 1},
@@ -36,7 +39,10 @@ FAILURES: dict[str, dict[str, Any]] = {
     "get_funding_rates": {"symbols": ["BTC/USDT"]},
     "list_accounts": {"x": 1},
     "account_balance": {"account": "nobody"},
+    "get_positions": {"symbols": ["NO/PE"]},
     "get_open_orders": {"symbol": "NO/PE"},
+    "get_order": SYMBOL | {"orderId": "1", "clientOrderId": "2"},
+    "get_my_trades": {"limit": 1000},
     "get_order_history": {"account": "nobody"},
 }
 

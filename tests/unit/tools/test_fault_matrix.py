@@ -24,6 +24,8 @@ READS: dict[str, tuple[dict[str, Any], str]] = {
     "get_funding_rates": ({"maxAgeMs": 0}, "GET /fapi/v1/premiumIndex"),
     "account_balance": ({}, "GET /api/v3/account"),
     "get_open_orders": ({}, "GET /api/v3/openOrders"),
+    "get_order": (SYMBOL | {"clientOrderId": "main-000021"}, "GET /api/v3/order"),
+    "get_my_trades": (SYMBOL, "GET /api/v3/myTrades"),
     "get_order_history": (SYMBOL, "GET /api/v3/allOrders"),
 }
 """Tool → arguments and the one request that it needs."""

@@ -47,7 +47,13 @@ SUCCESSES: list[tuple[str, dict[str, Any]]] = [
     ("account_balance", {"account": "second", "includeZero": True}),
     ("get_open_orders", {}),
     ("get_open_orders", {"symbol": "BTC/USDT", "limit": 2}),
+    ("account_balance", {"valueIn": "usdt", "type": "spot", "limit": 3}),
+    ("get_positions", {}),
+    ("get_order", {"clientOrderId": "main-000021", "symbol": "BTC/USDT"}),
     ("get_order_history", {"symbol": "BTC/USDT"}),
+    ("get_order_history", {"symbol": "BTC/USDT", "since": "2026-01-01", "limit": 1}),
+    ("get_my_trades", {"symbol": "BTC/USDT", "limit": 3}),
+    ("get_my_trades", {"symbol": "BTC/USDT", "since": "2026-01-01"}),
 ]
 
 FAILURES: list[tuple[str, dict[str, Any], str, list[str]]] = [
@@ -69,6 +75,14 @@ FAILURES: list[tuple[str, dict[str, Any], str, list[str]]] = [
     ("account_balance", {"exchange": "kraken"}, "unknown_account", ["kraken"]),
     ("account_balance", {"exchange": "kraken", "account": "main"}, "invalid_argument", ["paper"]),
     ("get_open_orders", {"symbol": "NO/SUCH"}, "unknown_symbol", ["NO/SUCH"]),
+    ("account_balance", {"valueIn": "XYZ"}, "invalid_argument", ["`valueIn`"]),
+    ("account_balance", {"cursor": "abc"}, "invalid_argument", ["`cursor`"]),
+    ("get_positions", {"symbols": ["BTC/USDT"]}, "invalid_argument", ["no derivative"]),
+    ("get_order", {}, "invalid_argument", ["Exactly one"]),
+    ("get_order", {"orderId": "1"}, "invalid_argument", ["`symbol` is required"]),
+    ("get_order", {"orderId": "1", "symbol": "BTC/USDT"}, "order_not_found", []),
+    ("get_my_trades", {}, "invalid_argument", ["`symbol` is required"]),
+    ("get_my_trades", {"symbol": "BTC/USDT", "cursor": "x"}, "invalid_argument", ["`since`"]),
     ("get_order_history", {}, "invalid_argument", ["`symbol` is required"]),
     ("get_order_history", {"symbol": "BTC/USDT", "since": "soon"}, "invalid_argument", ["since"]),
 ]
@@ -205,7 +219,7 @@ async def test_as_many_orders_as_asked_for_are_not_claimed_to_be_all(world: Worl
     some = (await world.call("get_open_orders", {"limit": 2})).data
     assert len(some["orders"]) == 2
     assert some["truncated"] is True
-    assert "`limit`" in some["notice"]
+    assert "`nextCursor`" in some["notice"]
     every = (await world.call("get_open_orders")).data
     assert every["truncated"] is False
     assert len(every["orders"]) == every["total"] > 2
@@ -222,17 +236,17 @@ async def test_history_fills_its_limit_although_open_orders_are_mixed_in(world: 
 
 
 async def test_history_read_forward_with_since_has_no_gap(world: World) -> None:
-    """Going on after the newest order shown returns each past order exactly once."""
+    """Following `nextCursor` returns each past order exactly once, oldest first."""
     everything = (await world.call("get_order_history", {"symbol": "BTC/USDT"})).data["orders"]
+    asked = {"symbol": "BTC/USDT", "since": everything[-1]["timestamp"], "limit": 1}
     seen: list[dict[str, Any]] = []
-    since = everything[-1]["timestamp"]
-    for _ in everything:
-        part = await world.call(
-            "get_order_history", {"symbol": "BTC/USDT", "since": since, "limit": 1}
-        )
-        seen = part.data["orders"] + seen
-        since = part.data["orders"][0]["timestamp"] + 1
-    assert seen == everything
+    for _ in range(len(everything) + 1):
+        part = (await world.call("get_order_history", asked)).data
+        seen += part["orders"]
+        if "nextCursor" not in part:
+            break
+        asked["cursor"] = part["nextCursor"]
+    assert seen == everything[::-1]
 
 
 async def test_candles_read_forward_say_that_there_may_be_more(world: World) -> None:

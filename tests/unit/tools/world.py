@@ -20,6 +20,7 @@ from ccxt_mcp.simulation import (
     DemoAccount,
     SimulatedExchange,
     SimulationConfig,
+    Venue,
     demo_venue,
 )
 from ccxt_mcp.tools.boundary import FAILURE_META
@@ -64,22 +65,27 @@ async def make_world(
     *,
     deadline: float = 15.0,
     listed: Mapping[str, Any] | None = None,
+    place: tuple[Venue, tuple[DemoAccount, ...]] | None = None,
+    profile: dict[str, Any] | None = None,
     **overrides: Any,
 ) -> AsyncIterator[World]:
     """A world with the demo's two accounts.
 
     ``overrides`` are settings; ``deadline`` is ``tool_timeout``, here allowed to be shorter than
     CCXT's, so that a test need not wait for the latter; ``listed`` is what the venue is made with.
+    ``place`` is a venue with accounts instead of the demo's, ``profile`` replaces settings of the
+    profile ``paper``.
     """
-    venue, demo = demo_venue(seed=3, **(listed or {}))
+    venue, demo = place or demo_venue(seed=3, **(listed or {}))
     types = ["spot", "linear"] if venue.linear else ["spot"]
     async with SimulatedExchange(SimulationConfig(rate_limit=None), venue=venue) as sim:
-        profile = {
+        paper = {
             "exchange": "binance",
             "base_url": sim.base_url,
             "options": {"fetchMarkets": {"types": types}},
             "rate_limit": "off",
             "default_account": demo[0].name,
+            **(profile or {}),
         }
         settings = load_settings(
             None,
@@ -88,7 +94,7 @@ async def make_world(
                 "default_exchange": "paper",
                 "exchange_keys_from_env": False,
                 "data_dir": tmp_path,
-                "exchanges": {"paper": profile},
+                "exchanges": {"paper": paper},
                 "accounts": {
                     account.name: {
                         "exchange": "paper",
