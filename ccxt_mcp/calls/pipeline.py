@@ -82,6 +82,10 @@ class Call:
         """The server's settings."""
         return self._calls.settings
 
+    def redact(self, text: str) -> str:
+        """A text without this server's secrets and what is named like one."""
+        return self._calls.redact(text)
+
     def choose_exchange(self, exchange: str | None) -> str:
         """The profile's name: the argument, else the default exchange.
 
@@ -177,7 +181,9 @@ class Call:
 
         async def ask(asking: Call) -> Any:
             async with asking.public(exchange, method) as lease:
-                raw = await asking.fetch(lease, method, *args, params=params)
+                # Lists are told by CCXT from other arguments; a question is made of tuples.
+                own = {key: _listed(value) for key, value in (params or {}).items()}
+                raw = await asking.fetch(lease, method, *map(_listed, args), params=own)
                 return project(raw, *args)
 
         # A call of its own, with all of the time that a call has: it is not only this caller's.
@@ -239,6 +245,16 @@ class Call:
                 exchange=lease.exchange,
                 operation=step.name,
             )
+        if lease.private and lease.id in step.writes and step.effect is Effect.READ:
+            raise Failure(
+                Code.NOT_SUPPORTED,
+                f"{step.name} is not called on {lease.exchange}: with keys, CCXT's code may register"
+                " a key or approve a fee there on its way.",
+                exchange=lease.exchange,
+                operation=step.name,
+            )
+        if lease.private is not (step.side_on(lease.id) is Side.PRIVATE):
+            raise AssertionError(f"{method} may not be called on this instance of {lease.id}")
         calls = self._calls
         try:
             if step.effect is not Effect.READ:
@@ -256,10 +272,16 @@ class Call:
     def _enter(self, method: str, side: Side | None) -> Operation:
         step = operation(method)
         too_much = step.effect is Effect.WRITE and self.effect is not Effect.WRITE
-        if too_much or (side is not None and step.side is not side):
+        # Where keys are needed for what is the market's is known once there is a lease.
+        other = side is not None and step.side is not side
+        if too_much or (other and not (side is Side.PRIVATE and step.keyed)):
             raise AssertionError(f"{method} may not be used like this")
         self.operation = step.name
         return step
+
+
+def _listed(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
 
 
 class Calls:
@@ -287,7 +309,7 @@ class Calls:
         self.settings = settings
         self.jitter = jitter
         self.reads = PublicReads()
-        self._redact = redact
+        self.redact = redact
         self._timeout = settings.tool_timeout
         total = settings.max_calls
         self.admission = Admission(
@@ -340,7 +362,7 @@ class Calls:
     def fault(self, call: Call, error: BaseException) -> Failure:
         """Log an unexpected error, redacted, and return what its caller may know of it."""
         reference = secrets.token_hex(4)
-        text = self._redact("".join(traceback.format_exception(error)))
+        text = self.redact("".join(traceback.format_exception(error)))
         _log.error("fault %s in %s\n%s", reference, call.operation, text)
         return Failure(
             Code.INTERNAL,
