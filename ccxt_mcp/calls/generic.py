@@ -88,9 +88,9 @@ def _object(value: Mapping[Any, Any], exact: bool, info: bool, depth: int) -> An
             continue
         made = plain(each, exact=exact, info=info, depth=depth - 1)
         if made is not None:
-            out[key if type(key) is str and key.isascii() and len(key) < _MAX_KEY else _key(key)] = (
-                made
-            )
+            out[
+                key if type(key) is str and key.isascii() and len(key) < _MAX_KEY else _key(key)
+            ] = made
     return out
 
 

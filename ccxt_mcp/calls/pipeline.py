@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import time
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping
 from contextlib import (
@@ -81,6 +82,11 @@ class Call:
     def settings(self) -> Settings:
         """The server's settings."""
         return self._calls.settings
+
+    @property
+    def started(self) -> float:
+        """When this server began, POSIX seconds."""
+        return self._calls.started
 
     def redact(self, text: str) -> str:
         """A text without this server's secrets and what is named like one."""
@@ -248,8 +254,8 @@ class Call:
         if lease.private and lease.id in step.writes and step.effect is Effect.READ:
             raise Failure(
                 Code.NOT_SUPPORTED,
-                f"{step.name} is not called on {lease.exchange}: with keys, CCXT's code may register"
-                " a key or approve a fee there on its way.",
+                f"{step.name} is not called on {lease.exchange}: with keys, CCXT's code may"
+                " register a key or approve a fee there on its way.",
                 exchange=lease.exchange,
                 operation=step.name,
             )
@@ -309,6 +315,7 @@ class Calls:
         self.settings = settings
         self.jitter = jitter
         self.reads = PublicReads()
+        self.started = time.time()
         self.redact = redact
         self._timeout = settings.tool_timeout
         total = settings.max_calls

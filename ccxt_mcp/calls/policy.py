@@ -3,8 +3,9 @@
 Owns: the table of unified method → name shown to callers, whose data it reads, and whether it
 writes. What has a tool of its own stands here; the rest of CCXT's reading methods comes from the
 reviewed table of ``exchanges/methods.py``. A method that is in neither cannot be called, so
-"read-only" is an allowlist and never a guess from a name. It says for how long a public answer is good, too. Refuses: calling anything
-(``pipeline.py`` does), and keeping answers (``public_reads.py`` does).
+"read-only" is an allowlist and never a guess from a name. It says for how long a public answer is
+good, too. Refuses: calling anything (``pipeline.py`` does), and keeping answers
+(``public_reads.py`` does).
 """
 
 from __future__ import annotations

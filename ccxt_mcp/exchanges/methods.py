@@ -11,6 +11,7 @@ from __future__ import annotations
 import inspect
 import json
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -34,39 +35,48 @@ __all__ = [
     "upstream_limits",
 ]
 
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
 MARKET = frozenset(
-    """
+    _names(
+        """
     fetchADLRank fetchAllGreeks fetchBidsAsks fetchBorrowRateHistories fetchBorrowRateHistory
     fetchCrossBorrowRate fetchCrossBorrowRates fetchCurrencies fetchDepositWithdrawFee
     fetchDepositWithdrawFees fetchFundingInterval fetchFundingIntervals fetchFundingLimits
     fetchFundingRate fetchFundingRateHistory fetchFundingRates fetchGreeks fetchIndexOHLCV
     fetchIsolatedBorrowRate fetchIsolatedBorrowRates fetchL2OrderBook fetchL3OrderBook
-    fetchLastPrices fetchLeverageTiers fetchLiquidations fetchLongShortRatioHistory fetchMarkOHLCV
-    fetchMarkPrice fetchMarkPrices fetchMarketLeverageTiers fetchOHLCV fetchOpenInterest
-    fetchOpenInterestHistory fetchOpenInterests fetchOption fetchOptionChain fetchOrderBook
-    fetchOrderBooks fetchPremiumIndexOHLCV fetchSettlementHistory fetchStatus fetchTicker
-    fetchTickers fetchTime fetchTrades fetchTradingLimits fetchTransactionFee fetchTransactionFees
-    fetchUnderlyingAssets fetchVolatilityHistory
-    """.split()
+    fetchLastPrices fetchLeverageTiers fetchLiquidations fetchLongShortRatioHistory
+    fetchMarkOHLCV fetchMarkPrice fetchMarkPrices fetchMarketLeverageTiers fetchOHLCV
+    fetchOpenInterest fetchOpenInterestHistory fetchOpenInterests fetchOption fetchOptionChain
+    fetchOrderBook fetchOrderBooks fetchPremiumIndexOHLCV fetchSettlementHistory fetchStatus
+    fetchTicker fetchTickers fetchTime fetchTrades fetchTradingLimits fetchTransactionFee
+    fetchTransactionFees fetchUnderlyingAssets fetchVolatilityHistory
+    """
+    )
 )
 """What is the same for everybody. Asked without keys, but on the exchanges that answer it to a key
 only (``Method.keyed``)."""
 
 ACCOUNT = frozenset(
-    """
+    _names(
+        """
     fetchAccounts fetchBalance fetchBorrowInterest fetchCanceledAndClosedOrders
     fetchCanceledOrders fetchClosedOrder fetchClosedOrders fetchConvertCurrencies
     fetchConvertTrade fetchConvertTradeHistory fetchDeposit fetchDepositMethodId
-    fetchDepositMethodIds fetchDeposits fetchDepositsWithdrawals fetchFundingHistory fetchLedger
-    fetchLedgerEntry fetchLeverage fetchLeverages fetchMarginAdjustmentHistory fetchMarginMode
-    fetchMarginModes fetchMyBuys fetchMyLiquidations fetchMySells fetchMySettlementHistory
-    fetchMyTrades fetchOpenOrder fetchOpenOrders fetchOrder fetchOrderTrades
-    fetchOrderWithClientOrderId fetchOrders fetchOrdersByStatus fetchPosition
+    fetchDepositMethodIds fetchDeposits fetchDepositsWithdrawals fetchFundingHistory
+    fetchLedger fetchLedgerEntry fetchLeverage fetchLeverages fetchMarginAdjustmentHistory
+    fetchMarginMode fetchMarginModes fetchMyBuys fetchMyLiquidations fetchMySells
+    fetchMySettlementHistory fetchMyTrades fetchOpenOrder fetchOpenOrders fetchOrder
+    fetchOrderTrades fetchOrderWithClientOrderId fetchOrders fetchOrdersByStatus fetchPosition
     fetchPositionADLRank fetchPositionHistory fetchPositionMode fetchPositions
     fetchPositionsADLRank fetchPositionsForSymbol fetchPositionsHistory fetchPositionsRisk
     fetchTradingFee fetchTradingFees fetchTransactions fetchTransfer fetchTransfers
     fetchWithdrawAddresses fetchWithdrawal fetchWithdrawalWhitelist fetchWithdrawals
-    """.split()
+    """
+    )
 )
 """What is an account's: always with its keys, on an instance of the call's own."""
 
@@ -89,12 +99,14 @@ REFUSED: Mapping[str, str] = {
     "fetchMarkets": "market tables are loaded once for everybody: get_markets",
     **dict.fromkeys(("fetchBorrowRate", "fetchLongShortRatio"), _NOWHERE),
     **dict.fromkeys(
-        """
-        fetchBalanceWs fetchClosedOrdersWs fetchDepositsWs fetchMyTradesWs fetchOHLCVWs
-        fetchOpenOrdersWs fetchOrderBookWs fetchOrderWs fetchOrdersWs fetchPositionWs
-        fetchPositionsForSymbolWs fetchPositionsWs fetchTickerWs fetchTickersWs fetchTradesWs
-        fetchTradingFeesWs fetchWithdrawalsWs
-        """.split(),
+        _names(
+            """
+            fetchBalanceWs fetchClosedOrdersWs fetchDepositsWs fetchMyTradesWs
+            fetchOHLCVWs fetchOpenOrdersWs fetchOrderBookWs fetchOrderWs fetchOrdersWs
+            fetchPositionWs fetchPositionsForSymbolWs fetchPositionsWs fetchTickerWs
+            fetchTickersWs fetchTradesWs fetchTradingFeesWs fetchWithdrawalsWs
+            """
+        ),
         _SOCKET,
     ),
 }
@@ -118,14 +130,13 @@ class Argument:
     """One argument of a method, in CCXT's order.
 
     ``kind`` is a JSON type, or ``time`` (milliseconds) or ``strings`` (a list of texts).
-    ``default`` is CCXT's where all exchanges agree; ``differs`` tells that they do not.
+    ``default`` is CCXT's at most exchanges.
     """
 
     name: str
     kind: str
     required: bool
     default: Any = None
-    differs: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,16 +262,16 @@ def _arguments(signatures: list[tuple[inspect.Parameter, ...]]) -> list[dict[str
     out = []
     for place, name in enumerate(names[:-1]):
         same = [own[place] for own in signatures]
-        defaults = {str(each.default): each.default for each in same}
+        # Most of them say what the rest is given too, where a later argument follows.
+        defaults = Counter(each.default for each in same)
         row: dict[str, Any] = {
             "name": name,
             "kind": _KINDS.get(name, "string"),
             "required": any(each.default is inspect.Parameter.empty for each in same),
         }
-        if len(defaults) > 1:
-            row["differs"] = True
-        elif not row["required"] and same[0].default is not None:
-            row["default"] = same[0].default
+        common = defaults.most_common(1)[0][0]
+        if not row["required"] and common is not None:
+            row["default"] = common
         out.append(row)
     return out
 

@@ -24,7 +24,8 @@ DEFAULT_OPTIONS = {
 
 OWN_OPTIONS: Mapping[str, Mapping[str, Any]] = {
     # While it reads a balance, CCXT would approve a fee for itself on every order to come.
-    **dict.fromkeys(("aster", "grvt"), {"builderFee": False}),
+    "aster": {"builderFee": False},
+    "grvt": {"builderFee": False},
 }
 """CCXT id → further defaults."""
 

@@ -70,7 +70,11 @@ def endpoints(cls: type[Any], start: str) -> frozenset[Endpoint]:
             todo += [(each, None) for each in own - _NOT_FOLLOWED]
             todo += [(each, owner) for each in inherited]
             todo += [(each, None) for each in spoken if hasattr(cls, each)]
-        elif inspect.isfunction(value) and value.__name__ in _methods(owner) and value.__name__ != name:
+        elif (
+            inspect.isfunction(value)
+            and value.__name__ in _methods(owner)
+            and value.__name__ != name
+        ):
             todo.append((value.__name__, above))
     return frozenset(found)
 
@@ -100,7 +104,7 @@ def _classes(file: str) -> dict[str, dict[str, ast.AST]]:
 
 
 @cache
-def _methods(cls: type[Any]) -> dict[str, ast.AST]:
+def _methods(cls: Any) -> dict[str, ast.AST]:
     try:
         return _classes(inspect.getfile(cls)).get(cls.__name__, {})
     except TypeError:
@@ -108,7 +112,7 @@ def _methods(cls: type[Any]) -> dict[str, ast.AST]:
 
 
 @cache
-def _mentions(cls: type[Any], name: str) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
+def _mentions(cls: Any, name: str) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
     """Attributes of ``self``, of ``super()``, and the texts where names are looked up by text."""
     own, inherited, texts, by_text = set(), set(), set(), False
     for node in ast.walk(_methods(cls)[name]):

@@ -146,7 +146,11 @@ def _concealed(failure: Failure, arguments: Any) -> Failure:
     The rooms below name what they did not find (``no account "x"``), which is right unless somebody
     pasted a key there. They may have cut it or changed its case.
     """
-    pasted = [value[:16] for value in _leaves(arguments, 3) if isinstance(value, str) and looks_secret(value)]
+    pasted = [
+        value[:16]
+        for value in _leaves(arguments, 3)
+        if isinstance(value, str) and looks_secret(value)
+    ]
     for start in pasted:
         run = re.compile(re.escape(start) + r"[A-Za-z0-9+/=_\-.]*…?", re.IGNORECASE)
         failure.message = run.sub(_CONCEALED, failure.message)

@@ -85,12 +85,18 @@ class _CallRead(Arguments):
     account: Account | None = None
     arguments: Annotated[
         dict[str, Any],
-        Field(description="The method's arguments by name, as describe_method lists them."),
-    ] = {}
+        Field(
+            default_factory=dict,
+            description="The method's arguments by name, as describe_method lists them.",
+        ),
+    ]
     params: Annotated[
         dict[str, Any],
-        Field(description="Further parameters of the exchange's own API; up to 20 scalars."),
-    ] = {}
+        Field(
+            default_factory=dict,
+            description="Further parameters of the exchange's own API; up to 20 scalars.",
+        ),
+    ]
     includeInfo: Annotated[
         bool, Field(description="Also what the exchange sent, as CCXT's `info`.")
     ] = False
@@ -287,8 +293,8 @@ async def _call_read_method(call: Call, args: _CallRead) -> Answer:
 def _ordered(method: Method, given: Mapping[str, Any]) -> list[Any]:
     """The arguments in CCXT's order; those after the last one given keep CCXT's defaults."""
     values = [given.get(each.name, each.default) for each in method.arguments]
-    last = max((place for place, each in enumerate(method.arguments) if each.name in given), default=-1)
-    return values[: last + 1]
+    used = [place for place, each in enumerate(method.arguments) if each.name in given]
+    return values[: max(used, default=-1) + 1]
 
 
 def _shown(call: Call, args: _CallRead, value: Any, head: dict[str, Any]) -> Answer:
@@ -378,7 +384,7 @@ async def _describe_method(call: Call, args: _Describe) -> Answer:
         lambda row: (row["method"],),
         args.cursor,
     )
-    head = {} if exchange is None else {"exchange": exchange}
+    head: dict[str, Any] = {} if exchange is None else {"exchange": exchange}
     return paged("methods", rows, paging, args.limit, **head)
 
 
@@ -387,9 +393,7 @@ def _described(call: Call, method: Method, exchange: str | None) -> dict[str, An
         "method": method.name,
         "private": method.private,
         "arguments": [_argument(each) for each in method.arguments],
-        "offeredBy": sum(
-            1 for facts in catalog().exchanges.values() if facts.has.get(method.name)
-        ),
+        "offeredBy": sum(1 for facts in catalog().exchanges.values() if facts.has.get(method.name)),
     }
     fresh = OPERATIONS[method.python].fresh
     if fresh:
@@ -415,14 +419,10 @@ def _argument(argument: Argument) -> dict[str, Any]:
     }
     if argument.default is not None:
         row["default"] = argument.default
-    if argument.differs:
-        row["defaultDiffers"] = True
     return row
 
 
 _TYPES = {"strings": "array of strings", "time": "time (ISO 8601 or ms)"}
-
-_ANY_ROWS = {"type": "array", "items": {}}
 
 LONG_TAIL_TOOLS = (
     Tool(
@@ -439,18 +439,9 @@ LONG_TAIL_TOOLS = (
             exchange={"type": "string"},
             methods={
                 "type": "array",
-                "items": result_schema(
-                    ("method", "private", "arguments", "offeredBy"),
-                    method={"type": "string"},
-                    private={"type": "boolean", "description": "Needs an account."},
-                    arguments={"type": "array", "items": {"type": "object"}},
-                    offeredBy={"type": "integer", "description": "How many exchanges offer it."},
-                    offered={"enum": ["yes", "emulated", "no"]},
-                    exchanges={"type": "array", "items": {"type": "string"}},
-                    limits={"type": "object", "description": "By kind of market, as CCXT knows."},
-                    freshMs={"type": "integer", "description": "Oldest answer given, in ms."},
-                    tool={"type": "string", "description": "Use this tool instead."},
-                ),
+                "items": {"type": "object"},
+                "description": "offeredBy: number of exchanges; private: needs an account; limits: "
+                "by kind of market; tool: use that instead.",
             },
             **PAGED_SCHEMA,
         ),
@@ -470,12 +461,9 @@ LONG_TAIL_TOOLS = (
             exchange=ANSWERED_BY,
             method={"type": "string"},
             account={"type": "string"},
-            rows={
-                **_ANY_ROWS,
-                "description": "CCXT's structures; {key, value} where CCXT answers by key.",
-            },
+            rows={"type": "array", "description": "{key, value} where CCXT answers by key."},
             value={"description": "The result where it has no rows."},
-            rowsCut={"type": "boolean", "description": "A row was too large and is cut short."},
+            rowsCut={"type": "boolean", "description": "A row was too large: cut short."},
             **FRESHNESS,
             **PAGED_SCHEMA,
         ),

@@ -67,5 +67,5 @@ def test_a_result_that_says_little_but_something_passes(method: str, made: Any) 
 
 def test_checks_are_of_unified_methods_and_every_tools_read_has_one() -> None:
     assert set(CHECKS) <= set(catalog().methods.values())
-    # Tables are checked where they are loaded; the long tail's structures are passed on as they are.
+    # Tables are checked where they are loaded; the long tail is passed on as it is.
     assert {each.method for each in OWN_TOOLS} - {"load_markets"} <= set(CHECKS)
