@@ -1,18 +1,17 @@
 """The long tail: every other reading method of CCXT's, through two tools.
 
-Owns: arguments of a method by its table, exchange-specific extras and what they may not be, the
-words when something is wrong, and the search for a method. Refuses: any name that is not in the
+Owns: which instance a method runs on, the form of its result, and the search for a method.
+Refuses: any name that is not in the
 reviewed table (``exchanges/methods.py``), before anything else is looked at.
 """
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Annotated, Any
 
-import orjson
 from pydantic import Field
 
 from ccxt_mcp.calls import generic
@@ -30,11 +29,9 @@ from ccxt_mcp.tools.arguments import (
     Exchange,
     MaxAge,
     did_you_mean,
-    is_credential_name,
-    looks_secret,
-    milliseconds,
     shown_name,
 )
+from ccxt_mcp.tools.method_arguments import arguments_of, extras_of, ordered
 from ccxt_mcp.tools.tool import ANSWERED_BY, FRESHNESS, Tool, result_schema
 
 __all__ = ["LONG_TAIL_TOOLS", "TOOL_FOR"]
@@ -59,21 +56,6 @@ TOOL_FOR: Mapping[str, str] = {
     "fetchPositions": "get_positions",
 }
 """CCXT's method → the tool that answers the same better."""
-
-_MAX_LIMIT = 1_000
-_MAX_LIST = 100
-_MAX_EXTRAS = 20
-_EXTRA_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}", re.ASCII).fullmatch
-# What CCXT's `sign` puts into a request itself (found in the source of all exchanges: indodax and
-# zaif name the operation in `method`), what CCXT's base class reads, and what would ask for more.
-_NOT_EXTRAS = re.compile(
-    r"method$|^(url|api|path|endpoint|request|host(name)?|headers?|body|action|command|operation"
-    r"|instruction|op|version|nonce|.*nonce|timestamp|recvwindow|sign.*|user|address|client_?id"
-    r"|access_?token|grant_?type|echostr|key|kc-api.*|proxy.*|paginat.*|maxentriesperrequest"
-    r"|maxretries.*|callback|broker.*|builder.*|loadaccount|librarypath|params|symbols?|since)$",
-    re.IGNORECASE,
-)
-_COUNTS = re.compile(r"limit|size|count|rows", re.IGNORECASE)
 
 
 class _CallRead(Arguments):
@@ -133,111 +115,11 @@ def _by_python_name() -> dict[str, Method]:
     return {each.python: each for each in methods().values()}
 
 
-def _arguments(method: Method, given: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
-    """The values by name, times in ms; what is wrong is added to ``problems``."""
-    wanted = {each.name: each for each in method.arguments}
-    for name in given:
-        if name not in wanted:
-            guess = did_you_mean(name, tuple(wanted))
-            problems.append(
-                f"`arguments.{shown_name(name)}` is not an argument of {method.name}{guess}"
-            )
-    out: dict[str, Any] = {}
-    for name, each in wanted.items():
-        value = given.get(name)
-        if value is None:
-            if each.required:
-                problems.append(f"`arguments.{name}` is required")
-            continue
-        read, problem = _read(each, value)
-        if problem:
-            problems.append(f"`arguments.{name}` must be {problem}")
-        else:
-            out[name] = read
-    return out
-
-
-def _read(argument: Argument, value: Any) -> tuple[Any, str]:
-    """(the value, what it must be if it is not that)"""
-    kind = argument.kind
-    if isinstance(value, str) and kind in ("strings", "integer", "number") and len(value) < 20_000:
-        try:
-            value = orjson.loads(value)
-        except ValueError:
-            # One name where several may stand is what is meant.
-            value = [value] if kind == "strings" else value
-    if kind == "time":
-        at = milliseconds(value)
-        return at, "" if at is not None else "a time as ISO 8601 or in milliseconds since 1970"
-    if kind == "strings":
-        names = isinstance(value, list) and all(_is_text(each) for each in value)
-        good = names and 1 <= len(value) <= _MAX_LIST
-        return value, "" if good else f"an array of 1 to {_MAX_LIST} short texts"
-    if kind == "integer":
-        whole = isinstance(value, int | float) and not isinstance(value, bool)
-        if whole and math.isfinite(value) and value == int(value) and 1 <= value <= _MAX_LIMIT:
-            return int(value), ""
-        return None, f"a whole number from 1 to {_MAX_LIMIT}"
-    if kind == "number":
-        good = isinstance(value, int | float) and not isinstance(value, bool)
-        return value, "" if good and math.isfinite(value) else "a number"
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**30:
-        value = str(value)
-    return value, "" if _is_text(value) else "a text of 1 to 128 characters"
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and 1 <= len(value) <= 128 and value.isprintable()
-
-
-def _extras(given: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
-    """The exchange-specific parameters; what may not be one is added to ``problems``."""
-    if len(given) > _MAX_EXTRAS:
-        problems.append(f"`params` must have at most {_MAX_EXTRAS} entries")
-        return {}
-    out: dict[str, Any] = {}
-    for name, value in given.items():
-        shown = f"`params.{shown_name(name)}`"
-        if not _EXTRA_NAME(name) or looks_secret(name):
-            problems.append(f"{shown} is not a parameter's name")
-        elif is_credential_name(name):
-            problems.append(f"{shown} is a credential: those are configured on the server")
-        elif _NOT_EXTRAS.search(name):
-            problems.append(f"{shown} is not for a caller to set")
-        elif isinstance(value, list):
-            if len(value) > 50 or not all(_is_scalar(each) for each in value):
-                problems.append(f"{shown} must be a short list of scalars")
-            else:
-                out[name] = tuple(value)
-        elif not _is_scalar(value):
-            problems.append(f"{shown} must be a short text, a number, true or false")
-        elif _COUNTS.search(name) and _amount(value) > _MAX_LIMIT:
-            problems.append(f"{shown} must be at most {_MAX_LIMIT}")
-        else:
-            out[name] = value
-    return out
-
-
-def _is_scalar(value: Any) -> bool:
-    if isinstance(value, str):
-        return len(value) <= 256 and value.isprintable()
-    if isinstance(value, float):
-        return math.isfinite(value)
-    return isinstance(value, bool) or (isinstance(value, int) and abs(value) < 2**63)
-
-
-def _amount(value: Any) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return 0.0
-
-
 async def _call_read_method(call: Call, args: _CallRead) -> Answer:
     method = _known(args.method)
     problems: list[str] = []
-    given = _arguments(method, args.arguments, problems)
-    params = _extras(args.params, problems)
+    given = arguments_of(method, args.arguments, problems)
+    params = extras_of(args.params, problems)
     name = call.choose_exchange(args.exchange) if args.exchange or not args.account else None
     if problems:
         takes = ", ".join(each.name for each in method.arguments) or "no arguments"
@@ -255,33 +137,19 @@ async def _call_read_method(call: Call, args: _CallRead) -> Answer:
     head: dict[str, Any] = {"exchange": name, "method": method.name}
     if method.private_on(ccxt_id):
         async with call.private(name, args.account, method.python) as lease:
-            for key in ("symbol", "symbols"):
-                if key in given:
-                    asked = given[key]
-                    given[key] = (
-                        [await lease.find(each) for each in asked]
-                        if isinstance(asked, list)
-                        else await lease.find(asked)
-                    )
+            await _resolve(given, lease.find)
             own = {key: list(v) if isinstance(v, tuple) else v for key, v in params.items()}
-            raw = await call.fetch(lease, method.python, *_ordered(method, given), params=own)
+            raw = await call.fetch(lease, method.python, *ordered(method, given), params=own)
             value = generic.plain(raw, exact=True, info=args.includeInfo)
         head["account"] = call.account
     else:
         listing = await call.listing(name, method.python)
-        for key in ("symbol", "symbols"):
-            if key in given:
-                asked = given[key]
-                given[key] = (
-                    [await call.symbol(listing, each) for each in asked]
-                    if isinstance(asked, list)
-                    else await call.symbol(listing, asked)
-                )
+        await _resolve(given, partial(call.symbol, listing))
         project = generic.market_value_with_info if args.includeInfo else generic.market_value
         read = await call.read(
             name,
             method.python,
-            *(tuple(v) if isinstance(v, list) else v for v in _ordered(method, given)),
+            *(tuple(v) if isinstance(v, list) else v for v in ordered(method, given)),
             project=project,
             max_age=None if args.maxAgeMs is None else args.maxAgeMs / 1000,
             params=params,
@@ -290,11 +158,12 @@ async def _call_read_method(call: Call, args: _CallRead) -> Answer:
     return _shown(call, args, value, head)
 
 
-def _ordered(method: Method, given: Mapping[str, Any]) -> list[Any]:
-    """The arguments in CCXT's order; those after the last one given keep CCXT's defaults."""
-    values = [given.get(each.name, each.default) for each in method.arguments]
-    used = [place for place, each in enumerate(method.arguments) if each.name in given]
-    return values[: max(used, default=-1) + 1]
+async def _resolve(given: dict[str, Any], find: Callable[[str], Awaitable[str]]) -> None:
+    """Put unified symbols in the place of the names that the caller wrote."""
+    if "symbol" in given:
+        given["symbol"] = await find(given["symbol"])
+    if "symbols" in given:
+        given["symbols"] = [await find(each) for each in given["symbols"]]
 
 
 def _shown(call: Call, args: _CallRead, value: Any, head: dict[str, Any]) -> Answer:

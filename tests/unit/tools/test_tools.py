@@ -41,6 +41,12 @@ SUCCESSES: list[tuple[str, dict[str, Any]]] = [
     ("get_open_orders", {}),
     ("get_open_orders", {"symbol": "BTC/USDT", "limit": 2}),
     ("get_order_history", {"symbol": "BTC/USDT"}),
+    ("describe_method", {"search": "open interest", "limit": 2}),
+    ("describe_method", {"method": "fetchTime", "exchange": "paper"}),
+    ("call_read_method", {"method": "fetchTime"}),
+    ("call_read_method", {"method": "fetchTickers", "limit": 2}),
+    ("call_read_method", {"method": "fetch_orders", "arguments": {"symbol": "btcusdt"}}),
+    ("server_status", {}),
 ]
 
 FAILURES: list[tuple[str, dict[str, Any], str, list[str]]] = [
@@ -59,6 +65,10 @@ FAILURES: list[tuple[str, dict[str, Any], str, list[str]]] = [
     ("get_open_orders", {"symbol": "NO/SUCH"}, "unknown_symbol", ["NO/SUCH"]),
     ("get_order_history", {}, "invalid_argument", ["`symbol` is required"]),
     ("get_order_history", {"symbol": "BTC/USDT", "since": "soon"}, "invalid_argument", ["since"]),
+    ("describe_method", {"method": "createOrder"}, "invalid_argument", ["reading methods"]),
+    ("call_read_method", {"method": "createOrder"}, "invalid_argument", ["reading methods"]),
+    ("call_read_method", {"method": "fetchTicker"}, "invalid_argument", ["symbol` is required"]),
+    ("call_read_method", {"method": "fetchMyBuys"}, "not_supported", ["fetchMyBuys"]),
 ]
 
 
