@@ -34,7 +34,7 @@ _EXTRA_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}", re.ASCII).fullmatch
 _NOT_EXTRAS = re.compile(
     r"method$|^(url|api|path|endpoint|request|host(name)?|headers?|body|action|command|operation"
     r"|instruction|op|version|nonce|.*nonce|timestamp|recvwindow|sign.*|user|address|client_?id"
-    r"|access_?token|grant_?type|echostr|key|kc-api.*|proxy.*|paginat.*|maxentriesperrequest"
+    r"|access_?token|grant_?type|echostr|key|kc-api.*|.*proxy.*|paginat.*|maxentriesperrequest"
     r"|maxretries.*|callback|broker.*|builder.*|loadaccount|librarypath|params|symbols?|since)$",
     re.IGNORECASE,
 )

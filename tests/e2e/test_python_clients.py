@@ -20,6 +20,9 @@ SUCCESSES: dict[str, dict[str, Any]] = {
     "account_balance": {},
     "get_open_orders": {},
     "get_order_history": SYMBOL,
+    "describe_method": {"search": "ledger"},
+    "call_read_method": {"method": "fetchTrades", "arguments": SYMBOL},
+    "server_status": {},
 }
 FAILURES: dict[str, dict[str, Any]] = {
     "list_exchanges": {"search": 1},
@@ -32,6 +35,9 @@ FAILURES: dict[str, dict[str, Any]] = {
     "account_balance": {"account": "nobody"},
     "get_open_orders": {"symbol": "NO/PE"},
     "get_order_history": {"account": "nobody"},
+    "describe_method": {"method": "createOrder"},
+    "call_read_method": {"method": "createOrder"},
+    "server_status": {"x": 1},
 }
 
 

@@ -61,7 +61,7 @@ async def test_no_name_but_the_tables_reaches_an_exchange(world: World) -> None:
     for name in ("createOrder", "withdraw", "fetchDepositAddress", "__init__", "fetch2"):
         outcome = await world.call("call_read_method", {"method": name})
         assert outcome.failure["code"] == "invalid_argument"
-    assert world.sim.stats["requests_total"] == 0
+    assert world.sim.counters.snapshot().total == 0
 
 
 def test_a_refused_method_says_why() -> None:
@@ -86,7 +86,7 @@ async def test_what_is_an_accounts_needs_an_account(tmp_path: Path) -> None:
                     "call_read_method", {"method": name, "arguments": arguments}
                 )
                 assert outcome.failure["code"] == "unknown_account", (name, outcome)
-        assert world.sim.stats["requests_total"] == 0
+        assert world.sim.counters.snapshot().total == 0
 
 
 def _bare() -> dict[str, Any]:
@@ -139,7 +139,7 @@ async def test_pages_show_each_row_once(world: World) -> None:
 async def test_the_other_dialect_answers_too(tmp_path: Path) -> None:
     """Kraken: POST for reading, decimals in texts."""
     venue, demo = demo_venue(seed=3)
-    config = SimulationConfig(dialect="kraken", rate_limit=None)
+    config = SimulationConfig(rate_limit=None)
     async with SimulatedExchange(config, venue=venue) as sim:
         one: DemoAccount = demo[0]
         account = {"exchange": "paper", "api_key": one.api_key, "secret": one.secret}
@@ -296,4 +296,4 @@ async def test_a_method_is_found_by_words_and_told_for_an_exchange(world: World)
         "describe_method", {"method": "fetchLeverageTiers", "exchange": "binance"}
     )
     assert tiers.data["methods"][0]["private"] is True
-    assert world.sim.stats["requests_total"] == 0
+    assert world.sim.counters.snapshot().total == 0
