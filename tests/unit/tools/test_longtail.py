@@ -25,6 +25,7 @@ from ccxt_mcp.simulation import (
     SimulatedExchange,
     SimulationConfig,
     demo_venue,
+    kraken_secret,
 )
 from ccxt_mcp.tools import longtail
 from ccxt_mcp.tools.method_arguments import arguments_of, extras_of, ordered
@@ -142,7 +143,7 @@ async def test_the_other_dialect_answers_too(tmp_path: Path) -> None:
     config = SimulationConfig(rate_limit=None)
     async with SimulatedExchange(config, venue=venue) as sim:
         one: DemoAccount = demo[0]
-        account = {"exchange": "paper", "api_key": one.api_key, "secret": one.secret}
+        account = {"exchange": "paper", "api_key": one.api_key, "secret": kraken_secret(one.secret)}
         profile = {"exchange": "kraken", "base_url": sim.base_url, "rate_limit": "off"}
         async with make_world(
             tmp_path, exchanges={"paper": profile}, accounts={"main": account}
