@@ -252,7 +252,7 @@ def test_whatever_comes_leaves_as_bounded_valid_json(
 ) -> None:
     """Before a bound, 50,000 rows or one row of a megabyte were an internal error."""
     value = generic.plain(raw, exact=exact, info=False)
-    args = longtail._CallRead(method="fetchStatus", limit=1_000)
+    args = longtail._CallRead.model_validate({"method": "fetchStatus", "limit": 1_000})
     head = {"exchange": "paper", "method": "fetchStatus"}
     data, text = serialise(longtail._shown(world_call, args, value, head))
     assert len(text.encode()) <= MAX_BYTES
