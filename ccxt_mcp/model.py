@@ -7,9 +7,11 @@ neither has to import the other.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 __all__ = ["ANONYMOUS", "CALLER", "Caller", "Principal", "Scope"]
 
@@ -42,12 +44,15 @@ class Caller:
     ``session`` is the label under which the session is shown: a client-chosen name in full, a
     server-minted id as a short hash, ``-`` for a modern request without a workflow.
     ``queued_ms`` is the time that the call waited in its lane.
+    ``usage`` tells what the caller's own session has done so far, as JSON values; None where a
+    call belongs to no session.
     """
 
     principal: Principal = ANONYMOUS
     session: str = "-"
     client_ip: str | None = None
     queued_ms: float = field(default=0.0)
+    usage: Callable[[], Mapping[str, Any]] | None = field(default=None, compare=False, repr=False)
 
     @property
     def flow(self) -> tuple[str, ...]:

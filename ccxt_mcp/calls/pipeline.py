@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import time
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Hashable, Mapping
 from contextlib import (
@@ -81,6 +82,15 @@ class Call:
     def settings(self) -> Settings:
         """The server's settings."""
         return self._calls.settings
+
+    @property
+    def started(self) -> float:
+        """When this server began, POSIX seconds."""
+        return self._calls.started
+
+    def redact(self, text: str) -> str:
+        """A text without this server's secrets and what is named like one."""
+        return self._calls.redact(text)
 
     def choose_exchange(self, exchange: str | None) -> str:
         """The profile's name: the argument, else the default exchange.
@@ -177,9 +187,10 @@ class Call:
 
         async def ask(asking: Call) -> Any:
             asking.exchange = exchange
+            # Lists are told by CCXT from other arguments; a question is made of tuples.
+            own = {key: _listed(value) for key, value in (params or {}).items()}
             async with asking._taken(asking.gateway.public(exchange)) as lease:
-                taken = map(_as_ccxt_takes_it, args)
-                raw = await asking.fetch(lease, method, *taken, params=params)
+                raw = await asking.fetch(lease, method, *map(_listed, args), params=own)
                 value = project(raw, *args)
                 return await value if isinstance(value, Coroutine) else value
 
@@ -241,6 +252,16 @@ class Call:
                 exchange=lease.exchange,
                 operation=step.name,
             )
+        if lease.private and lease.id in step.writes and step.effect is Effect.READ:
+            raise Failure(
+                Code.NOT_SUPPORTED,
+                f"{step.name} is not called on {lease.exchange}: with keys, CCXT's code may"
+                " register a key or approve a fee there on its way.",
+                exchange=lease.exchange,
+                operation=step.name,
+            )
+        if lease.private is not (step.side_on(lease.id) is Side.PRIVATE):
+            raise AssertionError(f"{method} may not be called on this instance of {lease.id}")
         calls = self._calls
         try:
             if step.effect is not Effect.READ:
@@ -258,14 +279,16 @@ class Call:
     def _enter(self, method: str, side: Side | None) -> Operation:
         step = operation(method)
         too_much = step.effect is Effect.WRITE and self.effect is not Effect.WRITE
-        if too_much or (side is not None and step.side is not side):
+        # Where keys are needed for what is the market's is known once there is a lease.
+        other = side is not None and step.side is not side
+        if too_much or (other and not (side is Side.PRIVATE and step.keyed)):
             raise AssertionError(f"{method} may not be used like this")
         self.operation = step.name
         return step
 
 
-def _as_ccxt_takes_it(argument: Hashable) -> Any:
-    return list(argument) if isinstance(argument, tuple) else argument
+def _listed(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
 
 
 class Calls:
@@ -293,7 +316,8 @@ class Calls:
         self.settings = settings
         self.jitter = jitter
         self.reads = PublicReads()
-        self._redact = redact
+        self.started = time.time()
+        self.redact = redact
         self._timeout = settings.tool_timeout
         total = settings.max_calls
         self.admission = Admission(
@@ -346,7 +370,7 @@ class Calls:
     def fault(self, call: Call, error: BaseException) -> Failure:
         """Log an unexpected error, redacted, and return what its caller may know of it."""
         reference = secrets.token_hex(4)
-        text = self._redact("".join(traceback.format_exception(error)))
+        text = self.redact("".join(traceback.format_exception(error)))
         _log.error("fault %s in %s\n%s", reference, call.operation, text)
         return Failure(
             Code.INTERNAL,

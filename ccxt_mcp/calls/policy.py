@@ -1,17 +1,21 @@
 """Which CCXT methods this server may call, and what each one is.
 
 Owns: the table of unified method → name shown to callers, whose data it reads, and whether it
-writes. A method that is not in the table cannot be called, so "read-only" is an allowlist and never
-a guess from a name. It says for how long a public answer is good, too. Refuses: calling anything
-(``pipeline.py`` does), and keeping answers (``public_reads.py`` does).
+writes. What has a tool of its own stands here; the rest of CCXT's reading methods comes from the
+reviewed table of ``exchanges/methods.py``. A method that is in neither cannot be called, so
+"read-only" is an allowlist and never a guess from a name. It says for how long a public answer is
+good, too. Refuses: calling anything (``pipeline.py`` does), and keeping answers
+(``public_reads.py`` does).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
-__all__ = ["OPERATIONS", "Effect", "Operation", "Side", "operation"]
+from ccxt_mcp.exchanges.methods import QUIETED, methods
+
+__all__ = ["LONG_TAIL_FRESH", "OPERATIONS", "OWN_TOOLS", "Effect", "Operation", "Side", "operation"]
 
 
 class Side(StrEnum):
@@ -41,6 +45,10 @@ class Operation:
         effect: whether it changes anything at the exchange.
         fresh: seconds for which an answer is good for other callers too; 0 for none. Always 0 for
             what is an account's.
+        keyed: CCXT ids at which a public method is answered to a key only, so that it is private
+            there.
+        writes: CCXT ids at which CCXT's code may change something though the method reads; it is
+            refused there.
     """
 
     method: str
@@ -48,9 +56,15 @@ class Operation:
     side: Side
     effect: Effect
     fresh: float = 0.0
+    keyed: frozenset[str] = frozenset()
+    writes: frozenset[str] = frozenset()
+
+    def side_on(self, exchange: str) -> Side:
+        """The side at one CCXT id."""
+        return Side.PRIVATE if exchange in self.keyed else self.side
 
 
-_TABLE = (
+OWN_TOOLS = (
     # Fresh: shorter than a person or a model takes to act on a price, long enough for the workflows
     # that wake up at the same second.
     Operation("fetch_ticker", "fetchTicker", Side.PUBLIC, Effect.READ, 1.0),
@@ -77,8 +91,34 @@ _TABLE = (
         Effect.READ,
     ),
 )
+"""The methods that have a tool of their own."""
 
-OPERATIONS: dict[str, Operation] = {entry.method: entry for entry in _TABLE}
+LONG_TAIL_FRESH = 1.0
+"""Seconds, for market data without a row of its own."""
+_NEVER_FRESH = {"fetch_time"}
+
+
+def _rest() -> dict[str, Operation]:
+    made = {}
+    for each in methods().values():
+        side = Side.PRIVATE if each.private else Side.PUBLIC
+        kept = side is Side.PUBLIC and each.python not in _NEVER_FRESH
+        fresh = LONG_TAIL_FRESH if kept else 0.0
+        made[each.python] = Operation(
+            *(each.python, each.name, side, Effect.READ, fresh), each.keyed, each.writes - QUIETED
+        )
+    return made
+
+
+def _whole() -> dict[str, Operation]:
+    rest = _rest()
+    for entry in OWN_TOOLS:
+        found = rest.get(entry.method)
+        rest[entry.method] = entry if found is None else replace(entry, writes=found.writes)
+    return rest
+
+
+OPERATIONS: dict[str, Operation] = _whole()
 """Every method that a tool may use, by its Python name."""
 
 

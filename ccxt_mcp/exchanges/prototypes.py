@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import logging
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from ccxt_mcp.errors import Code, Failure
@@ -20,6 +21,13 @@ DEFAULT_OPTIONS = {
     # until this is off. The weight is for the limiter to count.
     "warnOnFetchOpenOrdersWithoutSymbol": False,
 }
+
+OWN_OPTIONS: Mapping[str, Mapping[str, Any]] = {
+    # While it reads a balance, CCXT would approve a fee for itself on every order to come.
+    "aster": {"builderFee": False},
+    "grvt": {"builderFee": False},
+}
+"""CCXT id → further defaults."""
 
 _SILENT = logging.Logger("ccxt", level=logging.CRITICAL + 1)
 """CCXT logs every request at debug level, headers, keys and signed address included. This logger is
@@ -52,7 +60,11 @@ def build_prototype(profile: Profile, timeout_ms: int) -> Any:
         # bucket is per instance and polls.
         "enableRateLimit": False,
         "logger": _SILENT,
-        "options": {**DEFAULT_OPTIONS, **copy.deepcopy(profile.options)},
+        "options": {
+            **DEFAULT_OPTIONS,
+            **OWN_OPTIONS.get(profile.exchange, {}),
+            **copy.deepcopy(profile.options),
+        },
     }
     try:
         instance = cls(config)

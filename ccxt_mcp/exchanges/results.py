@@ -150,5 +150,16 @@ CHECKS: Mapping[str, Callable[[Any], None]] = {
     "fetch_positions": _positions,
     "fetch_funding_rate": _funding,
     "fetch_funding_rates": _fundings,
+    "fetch_closed_order": _order,
+    "fetch_open_order": _order,
+    "fetch_order_with_client_order_id": _order,
+    "fetch_orders_by_status": _orders,
+    "fetch_order_trades": _trades,
+    "fetch_l2_order_book": _book,
+    "fetch_index_ohlcv": _candles,
+    "fetch_mark_ohlcv": _candles,
+    "fetch_premium_index_ohlcv": _candles,
+    "fetch_mark_price": _ticker,
+    "fetch_mark_prices": _tickers,
 }
 """Unified method by its Python name → check. Others are held to "not None" alone."""

@@ -32,7 +32,9 @@ __all__ = [
     "Since",
     "Symbol",
     "did_you_mean",
+    "is_credential_name",
     "looks_secret",
+    "milliseconds",
     "parse",
     "schema",
     "shown_name",
@@ -51,6 +53,19 @@ _MAX_MILLIS = 253_402_300_799_999  # the last millisecond of the year 9999
 _NOT_MILLIS = range(10_000_000, 100_000_000_000)
 """Numbers that would be times between 1970 and 1973, when nothing was traded: they are seconds, or
 dates such as 20260131. Taken for milliseconds, they would ask for the oldest data there is."""
+
+
+def milliseconds(value: Any) -> int | None:
+    """A time as ``Since`` takes it, in milliseconds since 1970; ``None`` for what is none."""
+    try:
+        return int(_since(value))
+    except PydanticCustomError:
+        return None
+
+
+def is_credential_name(name: str) -> bool:
+    """Whether a value of this name would be a credential."""
+    return _CREDENTIAL_NAME.search(name) is not None
 
 
 def _since(value: Any) -> Any:
@@ -201,7 +216,7 @@ def _prepare(model: type[Arguments], arguments: Mapping[str, Any]) -> dict[str, 
         if value is None and name in properties and name not in required:
             continue
         kind = properties[name].get("type") if name in properties else None
-        if isinstance(value, str) and kind in ("integer", "number", "array"):
+        if isinstance(value, str) and kind in ("integer", "number", "array", "object"):
             value = _from_json(value, kind)
         if kind == "integer" and isinstance(value, float) and value.is_integer():
             value = int(value)
@@ -218,6 +233,8 @@ def _from_json(value: str, kind: str) -> Any:
         return value
     if kind == "array":
         return read if isinstance(read, list) else value
+    if kind == "object":
+        return read if isinstance(read, dict) else value
     return read if isinstance(read, int | float) and not isinstance(read, bool) else value
 
 

@@ -150,14 +150,26 @@ def _concealed(failure: Failure, arguments: Any) -> Failure:
     The rooms below name what they did not find (``no account "x"``), which is right unless somebody
     pasted a key there. They may have cut it or changed its case.
     """
-    values = arguments.values() if isinstance(arguments, Mapping) else ()
-    pasted = [value[:16] for value in values if isinstance(value, str) and looks_secret(value)]
+    pasted = [
+        value[:16]
+        for value in _leaves(arguments, 3)
+        if isinstance(value, str) and looks_secret(value)
+    ]
     for start in pasted:
         run = re.compile(re.escape(start) + r"[A-Za-z0-9+/=_\-.]*…?", re.IGNORECASE)
         failure.message = run.sub(_CONCEALED, failure.message)
         failure.hint = run.sub(_CONCEALED, failure.hint)
         failure.details = None
     return failure
+
+
+def _leaves(value: Any, depth: int) -> Iterable[Any]:
+    """The values in arguments, also in those that are objects or arrays."""
+    if depth and isinstance(value, Mapping | list):
+        for each in value.values() if isinstance(value, Mapping) else value:
+            yield from _leaves(each, depth - 1)
+    else:
+        yield value
 
 
 def _check_scope(tool: Tool, caller: Caller) -> None:

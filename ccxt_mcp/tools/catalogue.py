@@ -6,7 +6,7 @@ that an account owns (``account.py``).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -15,6 +15,9 @@ from ccxt_mcp.calls import projection
 from ccxt_mcp.calls.bounds import PAGED_SCHEMA, Answer, paged
 from ccxt_mcp.calls.cursors import Paging
 from ccxt_mcp.calls.pipeline import Call
+from ccxt_mcp.exchanges.budgets import budget_of, default_pool
+from ccxt_mcp.exchanges.catalog import ExchangeFacts
+from ccxt_mcp.exchanges.methods import methods, upstream_limits
 from ccxt_mcp.tools.arguments import Arguments, Cursor, Exchange
 from ccxt_mcp.tools.tool import ANSWERED_BY, FRESHNESS, Tool, result_schema
 
@@ -58,10 +61,6 @@ def _rank(row: Mapping[str, Any]) -> tuple[int | str, ...]:
     return (*(int(not each) for each in first), row["name"])
 
 
-_NO_METHODS = {"publicAPI", "privateAPI", "CORS", "ws"}
-"""Entries of CCXT's `has` that tell of something else than a method."""
-
-
 class _OneExchange(Arguments):
     exchange: Exchange | None = None
 
@@ -81,10 +80,36 @@ async def _get_exchange_info(call: Call, args: _OneExchange) -> Answer:
         "timeframes": list(facts.timeframes),
         "requiredCredentials": list(facts.required_credentials),
         "rateLimit": facts.rate_limit,
+        "rateLimits": _rate_limits(profile.exchange, facts.rate_limit),
         "docs": list(facts.docs),
-        "supports": sorted(facts.has.keys() - _NO_METHODS),
+        "supports": {
+            "market": sorted(_offered(facts, profile.exchange, private=False)),
+            "account": sorted(_offered(facts, profile.exchange, private=True)),
+        },
     }
+    candles = upstream_limits(profile.exchange, "fetchOHLCV")
+    most = {kind: told["limit"] for kind, told in candles.items() if "limit" in told}
+    if most:
+        data["candlesPerRequest"] = most
     return Answer(data)
+
+
+def _offered(facts: ExchangeFacts, ccxt_id: str, *, private: bool) -> Iterator[str]:
+    for each in methods().values():
+        if facts.has.get(each.name) and each.private_on(ccxt_id) is private:
+            yield each.name
+
+
+def _rate_limits(ccxt_id: str, pace: float) -> list[str]:
+    """The exchange's published rules that this server keeps to, in words."""
+    budget = budget_of(ccxt_id)
+    default = default_pool(pace)
+    pools = budget.pools or (() if default is None else (default,))
+    return [
+        f"{each.name}{' each path' if each.per_path else ''}: {each.limit:g} per"
+        f" {each.seconds:g} s and {each.per}"
+        for each in pools
+    ]
 
 
 class _Markets(Arguments):
@@ -170,8 +195,8 @@ CATALOGUE_TOOLS = (
         name="get_exchange_info",
         title="Describe an exchange",
         description=(
-            "What one exchange supports: operations, candle timeframes, needed credentials, "
-            "accounts. Asks the exchange nothing. For its markets use get_markets."
+            "What one exchange supports: methods, candle timeframes, rate limits, needed "
+            "credentials, accounts. Asks the exchange nothing. For its markets use get_markets."
         ),
         arguments=_OneExchange,
         output=result_schema(
@@ -186,13 +211,22 @@ CATALOGUE_TOOLS = (
             timeframes={"type": "array", "items": {"type": "string"}},
             requiredCredentials={"type": "array", "items": {"type": "string"}},
             supports={
-                "type": "array",
-                "items": {"type": "string"},
-                "description": "Unified CCXT methods; not all of them are tools here.",
+                "type": "object",
+                "description": "Reading methods (describe_method): without keys, and with.",
+                "properties": {
+                    "market": {"type": "array", "items": {"type": "string"}},
+                    "account": {"type": "array", "items": {"type": "string"}},
+                },
             },
             rateLimit={
                 "type": "number",
                 "description": "CCXT's pause between simple requests, in ms.",
+            },
+            rateLimits={"type": "array", "items": {"type": "string"}},
+            candlesPerRequest={
+                "type": "object",
+                "description": "By kind of market.",
+                "additionalProperties": {"type": "integer"},
             },
             docs={"type": "array", "items": {"type": "string"}},
         ),

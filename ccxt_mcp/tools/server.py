@@ -23,11 +23,13 @@ from ccxt_mcp.tools.account import ACCOUNT_TOOLS
 from ccxt_mcp.tools.arguments import shown_name
 from ccxt_mcp.tools.boundary import Boundary
 from ccxt_mcp.tools.catalogue import CATALOGUE_TOOLS
+from ccxt_mcp.tools.longtail import LONG_TAIL_TOOLS
 from ccxt_mcp.tools.market import MARKET_TOOLS
+from ccxt_mcp.tools.status import STATUS_TOOLS
 
 __all__ = ["INSTRUCTIONS", "TOOLS", "build_server"]
 
-TOOLS = (*CATALOGUE_TOOLS, *MARKET_TOOLS, *ACCOUNT_TOOLS)
+TOOLS = (*CATALOGUE_TOOLS, *MARKET_TOOLS, *ACCOUNT_TOOLS, *LONG_TAIL_TOOLS, *STATUS_TOOLS)
 """Every tool, in the order of ``tools/list``."""
 
 INSTRUCTIONS = """\

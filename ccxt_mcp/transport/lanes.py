@@ -112,7 +112,12 @@ class _LanedCall:
     ) -> Any:
         began = time.perf_counter()
         token = CALLER.set(
-            replace(CALLER.get(), session=session.label, queued_ms=(began - arrived) * 1000)
+            replace(
+                CALLER.get(),
+                session=session.label,
+                queued_ms=(began - arrived) * 1000,
+                usage=session.own_use,
+            )
         )
         error, timeout = True, False
         try:

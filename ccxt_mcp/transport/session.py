@@ -180,6 +180,18 @@ class Session:
         if self.stream is not None:
             self.stream.close()
 
+    def own_use(self) -> dict[str, Any]:
+        """What the session's own caller may know of it; calls that have ended count."""
+        return {
+            "kind": self.kind.value,
+            "connectedAt": utc(self.connected_at),
+            "queued": self.lane.waiting,
+            "calls": self.usage.calls,
+            "errors": self.usage.errors,
+            "timeouts": self.usage.timeouts,
+            "latencyMs": self.usage.percentiles() or {},
+        }
+
     def describe(self) -> dict[str, Any]:
         """The session as ``/health`` shows it; no id of another caller's minted session in it."""
         client = None

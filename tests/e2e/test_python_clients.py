@@ -26,6 +26,9 @@ SUCCESSES: dict[str, dict[str, Any]] = {
     "get_order": SYMBOL | {"clientOrderId": "main-000021"},
     "get_order_history": SYMBOL,
     "get_my_trades": SYMBOL,
+    "describe_method": {"search": "ledger"},
+    "call_read_method": {"method": "fetchTrades", "arguments": SYMBOL},
+    "server_status": {},
 }
 FAILURES: dict[str, dict[str, Any]] = {
     "list_exchanges": {"search": 1},
@@ -44,6 +47,9 @@ FAILURES: dict[str, dict[str, Any]] = {
     "get_order": SYMBOL | {"orderId": "1", "clientOrderId": "2"},
     "get_my_trades": {"limit": 1000},
     "get_order_history": {"account": "nobody"},
+    "describe_method": {"method": "createOrder"},
+    "call_read_method": {"method": "createOrder"},
+    "server_status": {"x": 1},
 }
 
 

@@ -156,7 +156,7 @@ def test_the_schema_of_a_tool_is_plain_and_closed(tool: Any) -> None:
     assert "$ref" not in text
     assert "anyOf" not in text
     for spec in made["properties"].values():
-        assert spec["type"] in ("string", "integer", "number", "boolean", "array")
+        assert spec["type"] in ("string", "integer", "number", "boolean", "array", "object")
         assert spec["description"]
 
 

@@ -54,6 +54,12 @@ SUCCESSES: list[tuple[str, dict[str, Any]]] = [
     ("get_order_history", {"symbol": "BTC/USDT", "since": "2026-01-01", "limit": 1}),
     ("get_my_trades", {"symbol": "BTC/USDT", "limit": 3}),
     ("get_my_trades", {"symbol": "BTC/USDT", "since": "2026-01-01"}),
+    ("describe_method", {"search": "open interest", "limit": 2}),
+    ("describe_method", {"method": "fetchTime", "exchange": "paper"}),
+    ("call_read_method", {"method": "fetchTime"}),
+    ("call_read_method", {"method": "fetchTickers", "limit": 2}),
+    ("call_read_method", {"method": "fetch_orders", "arguments": {"symbol": "btcusdt"}}),
+    ("server_status", {}),
 ]
 
 FAILURES: list[tuple[str, dict[str, Any], str, list[str]]] = [
@@ -85,6 +91,10 @@ FAILURES: list[tuple[str, dict[str, Any], str, list[str]]] = [
     ("get_my_trades", {"symbol": "BTC/USDT", "cursor": "x"}, "invalid_argument", ["`since`"]),
     ("get_order_history", {}, "invalid_argument", ["`symbol` is required"]),
     ("get_order_history", {"symbol": "BTC/USDT", "since": "soon"}, "invalid_argument", ["since"]),
+    ("describe_method", {"method": "createOrder"}, "invalid_argument", ["reading methods"]),
+    ("call_read_method", {"method": "createOrder"}, "invalid_argument", ["reading methods"]),
+    ("call_read_method", {"method": "fetchTicker"}, "invalid_argument", ["symbol` is required"]),
+    ("call_read_method", {"method": "fetchMyBuys"}, "not_supported", ["fetchMyBuys"]),
 ]
 
 
