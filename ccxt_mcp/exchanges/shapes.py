@@ -67,6 +67,8 @@ _BINANCE = {
     **_each(_ORDER, "privateGetOrder"),
     **_each(ROWS, "privateGetMyTrades fapiPrivateGetOpenAlgoOrders fapiPrivateGetAllAlgoOrders"),
     **_each(ROWS, "publicGetHistoricalTrades"),
+    # One for a symbol, a list for all.
+    **_each(_TICKER, "fapiPublicGetPremiumIndex dapiPublicGetPremiumIndex"),
     **_both(
         ("fapiPrivateGet", "dapiPrivateGet"),
         {"OpenOrders": [_ORDER], "AllOrders": [_ORDER], "Order": _ORDER, "UserTrades": ROWS},
@@ -116,6 +118,7 @@ _OKX = _within(
     _each(ROWS, "privateGetTradeFillsHistory privateGetAccountPositions"),
     _each(ROWS, "publicGetPublicInstruments publicGetMarketTrades"),
     _each(ROWS, "publicGetMarketTicker publicGetMarketTickers"),
+    _each(ROWS, "publicGetPublicFundingRate"),
 )
 
 _PRODUCT = "v3PublicGetBrokerageMarketProductsProductId"
@@ -185,6 +188,8 @@ _KUCOIN = _within(
     _each(TUPLES, "publicGetMarketCandles futuresPublicGetKlineQuery"),
     _each(ROWS, "publicGetMarketHistories futuresPublicGetTradeHistory"),
     _each(int, "publicGetTimestamp futuresPublicGetTimestamp"),
+    _each({}, "futuresPublicGetFundingRateSymbolCurrent utaGetMarketFundingRate"),
+    _each(ROWS, "utaV2GetMarketFundingRate"),
 )
 
 _GATE = {
@@ -257,6 +262,8 @@ _BITGET = _within(
     _each(ROWS, "publicMixGetV2MixMarketTickers publicUtaGetV3MarketTickers"),
     _each(ROWS, "publicSpotGetV2SpotMarketFills publicSpotGetV2SpotMarketFillsHistory"),
     _each(ROWS, "publicMixGetV2MixMarketFills publicMixGetV2MixMarketFillsHistory"),
+    _each(ROWS, "publicMixGetV2MixMarketCurrentFundRate publicMixGetV2MixMarketFundingTime"),
+    _each(ROWS, "publicUtaGetV3MarketCurrentFundRate"),
     _each(BOOK, "publicSpotGetV2SpotMarketOrderbook publicMixGetV2MixMarketMergeDepth"),
     _each({"b": [[]], "a": [[]]}, "publicUtaGetV3MarketOrderbook"),
     _each(TUPLES, "publicSpotGetV2SpotMarketCandles publicSpotGetV2SpotMarketHistoryCandles"),
@@ -283,6 +290,8 @@ _HTX_SPOT = _within(
     _each(ROWS, "contractPublicGetSwapExMarketHistoryKline"),
     _each([{"data": ROWS}], "contractPublicGetLinearSwapExMarketHistoryTrade"),
     _each([{"data": ROWS}], "contractPublicGetSwapExMarketHistoryTrade"),
+    _each({}, "contractPublicGetSwapApiV1SwapFundingRate"),
+    _each(ROWS, "contractPublicGetSwapApiV1SwapBatchFundingRate"),
     _each(ROWS, "contractPrivatePostSwapApiV1SwapAccountInfo"),
     _each(ROWS, "contractPrivatePostSwapApiV1SwapPositionInfo"),
     _each({"orders": ROWS}, "contractPrivatePostSwapApiV1SwapOpenorders"),
@@ -306,7 +315,7 @@ _HTX_V5 = _within(
     _each(MAYBE_ROWS, "contractPrivateGetV5TradeOrderDetails"),
     _each((None, {}, [{}]), "contractPrivateGetV5TradeOrder"),
     _each(MAYBE_ROWS, "contractPrivateGetV5TradePositionOpens"),
-    _each(ROWS, "spotPublicGetV2ReferenceCurrencies"),
+    _each(ROWS, "spotPublicGetV2ReferenceCurrencies contractPublicGetV5MarketFundingRate"),
 )
 _HTX = {
     **_HTX_SPOT,
@@ -320,14 +329,16 @@ _HTX = {
 }
 
 _UNIVERSE: Shape = {"universe": ROWS}
+# The universe, then what is the matter with each market of it.
+_WITH_CONTEXTS: Shape = [(_UNIVERSE, [{}]), ...]
 # One endpoint; what is asked for is in the request.
 _HYPERLIQUID = {
     f"publicPostInfo type={asked}": shape
     for asked, shape in {
         "meta": _UNIVERSE,
-        "metaAndAssetCtxs": [object, ...],
+        "metaAndAssetCtxs": _WITH_CONTEXTS,
         "spotMeta": {**_UNIVERSE, "tokens": ROWS},
-        "spotMetaAndAssetCtxs": [object, ...],
+        "spotMetaAndAssetCtxs": _WITH_CONTEXTS,
         "perpDexs": [object, ...],
         "clearinghouseState": {"marginSummary": {}, "assetPositions": ROWS},
         "spotClearinghouseState": {"balances": ROWS},

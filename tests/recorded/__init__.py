@@ -1,0 +1,1 @@
+"""Ten exchanges' answers, as documentation or CCXT shows them, through the whole stack."""
