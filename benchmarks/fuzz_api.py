@@ -85,7 +85,10 @@ def _value(name: str, spec: Mapping[str, Any], ids: frozenset[str]) -> st.Search
             text = st.text(min_size=spec.get("minLength", 0), max_size=spec.get("maxLength", 40))
             # A real exchange is never asked.
             text = text.filter(lambda each: each.strip().lower() not in ids)
-            return st.sampled_from(_LIKELY[name]) | text if name in _LIKELY else text
+            if name not in _LIKELY:
+                return text
+            likely = st.sampled_from(_LIKELY[name])
+            return st.integers(0, 3).flatmap(lambda number: likely if number else text)
     return _JSON
 
 

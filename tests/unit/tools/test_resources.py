@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from typing import Any
 
 import pytest
 from mcp.client import Client
@@ -14,7 +15,7 @@ from ccxt_mcp.tools.resources import RESOURCES
 from tests.unit.tools.test_tools import ERAS
 from tests.unit.tools.world import World
 
-BEHIND = {
+BEHIND: dict[str, tuple[str, dict[str, Any]]] = {
     "ccxt://exchanges": ("list_exchanges", {"limit": 200}),
     "ccxt://accounts": ("list_accounts", {}),
     "ccxt://exchange/kraken": ("get_exchange_info", {"exchange": "kraken"}),
