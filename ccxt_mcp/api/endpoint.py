@@ -8,7 +8,7 @@ everything about a call but its HTTP (the seam ``Tools`` runs it; lanes and sess
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import orjson
@@ -46,6 +46,10 @@ class Tools(Protocol):
     def listing(self) -> Mapping[str, Any]:
         """``tools``: name, title, description, inputSchema and outputSchema of each."""
 
+    @property
+    def documented(self) -> Sequence[Mapping[str, Any]]:
+        """The same tools with every word of their schemas."""
+
     async def run(self, name: str, arguments: Any) -> tuple[dict[str, Any], str]:
         """The structured result of a tool, and that as JSON; raises ``Failure``."""
 
@@ -79,11 +83,11 @@ class Api:
         self._gate = gate
         self._max_body = max_body
         self._recorder = recorder or Silence()
-        listed = tools.listing["tools"]
+        listed, whole = tools.listing["tools"], tools.documented
         self._names = frozenset(tool["name"] for tool in listed)
         self._pages = {
             _TOOLS: encode({"tools": listed}),
-            _DOCUMENT: encode(openapi(listed, version=version, tokens_required=tokens_required)),
+            _DOCUMENT: encode(openapi(whole, version=version, tokens_required=tokens_required)),
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -26,6 +26,7 @@ from ccxt_mcp.mechanisms.finishing import finishing
 from ccxt_mcp.model import CALLER, Caller
 from ccxt_mcp.telemetry import OK, RECORDER, name_span
 from ccxt_mcp.tools.arguments import did_you_mean, looks_secret, parse, schema, shown_name
+from ccxt_mcp.tools.listing import listing
 from ccxt_mcp.tools.tool import Tool
 
 __all__ = ["FAILURE_META", "Boundary", "failure_result", "failure_text"]
@@ -70,10 +71,12 @@ class Boundary:
         self._tools: Mapping[str, Tool] = {tool.name: tool for tool in tools}
         self._names = tuple(self._tools)
         self.listing: dict[str, Any] = {
-            "tools": [tool.wire() for tool in self._tools.values()],
+            "tools": listing(self._tools.values()),
             "resultType": "complete",
         }
         """The result of ``tools/list``; made once, never changed."""
+        self.documented: list[dict[str, Any]] = [tool.wire() for tool in self._tools.values()]
+        """The same entries with whole output schemas, for documents that no model has to read."""
 
     def input_schema(self, name: str) -> Mapping[str, Any] | None:
         """A tool's input schema, or None for an unknown name."""
