@@ -302,6 +302,8 @@ class Connection(HttpToolsProtocol):
         waiting = [cycle for cycle, _ in self.pipeline]
         for cycle in waiting if self._active is None else [self._active, *waiting]:
             cycle.disconnected = True
+            # Or its `receive` would still say "100 Continue", after the last word.
+            cycle.waiting_for_100_continue = False
             cycle.message_event.set()
 
     def _linger(self, answer: bytes = b"") -> None:
