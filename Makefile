@@ -63,6 +63,7 @@ soak: $(VENV)/dev ## load with faults, a hanging exchange, limits at full speed,
 	$(BIN)/python -m benchmarks.soak_limits --seconds 60 --sessions 64
 	$(BIN)/python -m benchmarks.soak_limits --seconds 60 --sessions 64 --cancel
 	$(BIN)/python -m benchmarks.fuzz --cases 100000
+	$(BIN)/python -m benchmarks.fuzz_api --cases 20000
 	$(BIN)/python -m benchmarks.chaos --seed 1 --sessions 200 --calls 50 --rounds 3
 	$(BIN)/python -m benchmarks.flood --kind session --calls 5000
 	$(BIN)/python -m benchmarks.flood --kind sessions --calls 5000

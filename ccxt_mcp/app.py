@@ -30,6 +30,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ccxt_mcp import __version__
+from ccxt_mcp.api.endpoint import API_PATH, Api
 from ccxt_mcp.callers import Tokens
 from ccxt_mcp.connections.limits import ConnectionLimits
 from ccxt_mcp.connections.registry import Connections
@@ -108,6 +109,8 @@ def create_app(
 ) -> Starlette:
     """An ASGI application: ``/mcp``, ``/health``, ``/live``, ``/ready`` and ``/metrics``.
 
+    The product's own tools are at ``/api`` as well, by plain HTTP.
+
     For whoever serves it, ``app.state`` holds ``connections`` (the clients' bounds and counts) and
     ``drain``.
 
@@ -150,6 +153,17 @@ def create_app(
         max_body=settings.max_body_bytes,
         recorder=metrics,
     )
+    api = None
+    if product is not None:
+        api = Api(
+            product.boundary,
+            registry,
+            gate,
+            max_body=settings.max_body_bytes,
+            version=__version__,
+            tokens_required=tokens.required,
+            recorder=metrics,
+        )
     connections = Connections(ConnectionLimits.from_settings(settings))
     started = time.time()
 
@@ -213,9 +227,10 @@ def create_app(
             allowed_hosts=settings.allowed_hosts,
             allowed_origins=settings.allowed_origins,
             trusted_proxies=settings.trusted_proxies,
+            plain=API_PATH,
             recorder=metrics,
         ),
-        Middleware(_Straight, endpoint=endpoint),
+        Middleware(_Straight, endpoint=endpoint, api=api),
     ]
     if settings.allowed_origins:
         # Outside the guard: a browser's preflight carries no token.
@@ -255,26 +270,32 @@ def create_app(
 
 
 class _Straight:
-    """Leads ``/mcp`` past the router: every call comes this way, and there is one path to match.
+    """Leads ``/mcp`` and ``/api`` past the router: every call comes this way.
 
     With a slash as well, as many clients have it; a redirect would be wrong behind TLS.
     """
 
-    def __init__(self, app: ASGIApp, *, endpoint: Endpoint) -> None:
+    def __init__(self, app: ASGIApp, *, endpoint: Endpoint, api: Api | None) -> None:
         self._app = app
         self._endpoint = endpoint
+        self._api = api
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] in _MCP_PATHS:
-            await self._endpoint(scope, receive, send)
-        else:
-            await self._app(scope, receive, send)
+        if scope["type"] == "http":
+            if scope["path"] in _MCP_PATHS:
+                await self._endpoint(scope, receive, send)
+                return
+            if self._api is not None and scope["path"].startswith(API_PATH):
+                await self._api(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
 
 
 async def _front_page(_: Request) -> Response:
     return PlainTextResponse(
         f"ccxt-mcp {__version__}: an MCP server over crypto exchanges, for programs.\n"
         f"MCP clients connect to {MCP_PATH} (streamable HTTP); the sessions are at /health.\n"
+        f"Without an MCP client: {API_PATH}tools, described by {API_PATH}openapi.json.\n"
     )
 
 

@@ -23,7 +23,8 @@ from ccxt_mcp.errors import ConfigurationError
 from ccxt_mcp.exchanges.gateway import Gateway
 from ccxt_mcp.redaction import Redactor
 from ccxt_mcp.settings import Settings
-from ccxt_mcp.tools.server import build_server
+from ccxt_mcp.tools.boundary import Boundary
+from ccxt_mcp.tools.server import TOOLS, build_server
 
 __all__ = ["Product", "assemble"]
 
@@ -39,6 +40,7 @@ class Product:
     redactor: Redactor
     server: Server[Any]
     calls: Calls
+    boundary: Boundary
 
 
 def assemble(
@@ -85,7 +87,8 @@ def assemble(
         raise ConfigurationError.listing(problems)
     redactor.add(*settings.secrets(), *accounts.secrets(), *tokens.secrets())
     calls = Calls(gateway, accounts, settings, redact=redactor.text)
-    server = build_server(calls, version=__version__)
+    boundary = Boundary(calls, TOOLS)
+    server = build_server(calls, boundary=boundary, version=__version__)
 
     @asynccontextmanager
     async def lifespan(_: Server[Any]) -> AsyncIterator[dict[str, Any]]:
@@ -96,7 +99,7 @@ def assemble(
             await gateway.close()
 
     server.lifespan = lifespan
-    return Product(settings, accounts, tokens, gateway, redactor, server, calls)
+    return Product(settings, accounts, tokens, gateway, redactor, server, calls, boundary)
 
 
 def _unknown_exchanges(settings: Settings, known: Sequence[str]) -> list[str]:

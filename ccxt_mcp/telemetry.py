@@ -11,6 +11,8 @@ name a session, a caller, an account, a symbol or an address.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import Context, ContextVar
 from enum import StrEnum
 from time import perf_counter
@@ -18,7 +20,7 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from opentelemetry import context as otel
-from opentelemetry import trace
+from opentelemetry import propagate, trace
 
 from ccxt_mcp.errors import Code, code_of
 
@@ -29,6 +31,7 @@ __all__ = [
     "Silence",
     "Step",
     "apart",
+    "called",
     "name_span",
     "timed",
 ]
@@ -161,9 +164,36 @@ def apart() -> Context:
     return context
 
 
-def name_span(tool: str) -> None:
-    """Rename the span of the call at hand after ``tool``: the SDK puts there what a caller sent."""
+@contextmanager
+def called(tool: str, trace_headers: Mapping[str, str]) -> Iterator[None]:
+    """Around a call that the MCP SDK, which opens a span for each of its own, knows nothing of.
+
+    Args:
+        tool: its name, never what a caller invented.
+        trace_headers: ``traceparent`` and ``tracestate`` as the caller sent them.
+    """
+    with _TRACER.start_as_current_span(
+        f"tools/call {tool}",
+        context=propagate.extract(trace_headers),
+        kind=trace.SpanKind.SERVER,
+        attributes={"gen_ai.tool.name": tool},
+        record_exception=False,
+        set_status_on_exception=False,
+    ) as span:
+        try:
+            yield
+        except BaseException as error:
+            span.set_attribute("error.type", code_of(error).value)
+            span.set_status(trace.StatusCode.ERROR)
+            raise
+
+
+def name_span(name: str, what: str = "tool") -> None:
+    """Rename the span of the request at hand: the SDK puts there what a caller sent.
+
+    ``what`` is ``tool`` or ``prompt``.
+    """
     span = trace.get_current_span()
     if span.is_recording():
-        span.update_name(f"tools/call {tool}")
-        span.set_attribute("gen_ai.tool.name", tool)
+        span.update_name(f"{'tools/call' if what == 'tool' else 'prompts/get'} {name}")
+        span.set_attribute(f"gen_ai.{what}.name", name)

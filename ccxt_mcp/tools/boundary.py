@@ -1,8 +1,8 @@
 """The one place where a call's outcome becomes wire format.
 
 Owns: finding the tool, the scope check, typed arguments, the deadline around the body, the form of
-a success and of a failure, and one log line per call. Refuses: sessions and transports (they come
-before), exchanges (they come after).
+a success and of a failure in MCP, and one log line per call. Plain HTTP takes the outcome itself
+(``run``). Refuses: sessions and transports (they come before), exchanges (they come after).
 
 A failure is a *tool result* with ``isError``: its text carries code, message and hint, and its
 ``_meta["ccxt-mcp/failure"]`` the same as an object. It has no ``structuredContent``: the widespread
@@ -26,6 +26,7 @@ from ccxt_mcp.mechanisms.finishing import finishing
 from ccxt_mcp.model import CALLER, Caller
 from ccxt_mcp.telemetry import OK, RECORDER, name_span
 from ccxt_mcp.tools.arguments import did_you_mean, looks_secret, parse, schema, shown_name
+from ccxt_mcp.tools.listing import listing
 from ccxt_mcp.tools.tool import Tool
 
 __all__ = ["FAILURE_META", "Boundary", "failure_result", "failure_text"]
@@ -70,10 +71,12 @@ class Boundary:
         self._tools: Mapping[str, Tool] = {tool.name: tool for tool in tools}
         self._names = tuple(self._tools)
         self.listing: dict[str, Any] = {
-            "tools": [tool.wire() for tool in self._tools.values()],
+            "tools": listing(self._tools.values()),
             "resultType": "complete",
         }
         """The result of ``tools/list``; made once, never changed."""
+        self.documented: list[dict[str, Any]] = [tool.wire() for tool in self._tools.values()]
+        """The same entries with whole output schemas, for documents that no model has to read."""
 
     def input_schema(self, name: str) -> Mapping[str, Any] | None:
         """A tool's input schema, or None for an unknown name."""
@@ -83,20 +86,37 @@ class Boundary:
     async def call(
         self, name: str, arguments: Any, progress: Progress | None = None
     ) -> dict[str, Any]:
-        """Run a tool; every outcome but a cancellation is a result.
+        """Run a tool; every outcome but a cancellation is a result of ``tools/call``."""
+        try:
+            data, text = await self.run(name, arguments, progress)
+        except Failure as failure:
+            return failure_result(failure)
+        return {
+            "content": [{"type": "text", "text": text}],
+            "structuredContent": data,
+            "resultType": "complete",
+        }
+
+    async def run(
+        self, name: str, arguments: Any, progress: Progress | None = None
+    ) -> tuple[dict[str, Any], str]:
+        """Run a tool: its structured result, and that as JSON.
 
         A cancellation ends a read at once. It takes effect on a write only when that has ended: an
         order that is cut on its way may have arrived.
+
+        Raises:
+            Failure: whatever went wrong, for the caller's eyes.
         """
         tool = self._tools.get(name)
-        work = self._call(tool, name, arguments, progress)
+        work = self._run(tool, name, arguments, progress)
         if tool is not None and tool.effect is Effect.WRITE:
             return await finishing(work)
         return await work
 
-    async def _call(
+    async def _run(
         self, tool: Tool | None, name: str, arguments: Any, progress: Progress | None
-    ) -> dict[str, Any]:
+    ) -> tuple[dict[str, Any], str]:
         started = time.perf_counter()
         caller = CALLER.get()
         if tool is None:
@@ -105,36 +125,32 @@ class Boundary:
             call = self._calls.begin(name, tool.effect, progress)
         outcome = Code.CANCELLED.value
 
-        async def work(call: Call) -> dict[str, Any]:
+        async def work(call: Call) -> tuple[dict[str, Any], str]:
             if tool is None:
                 name_span("unknown")
                 raise self._unknown(name)
             _check_scope(tool, caller)
             typed = parse(tool.arguments, name, arguments)
-            data, text = serialise(await tool.run(call, typed))
-            return {
-                "content": [{"type": "text", "text": text}],
-                "structuredContent": data,
-                "resultType": "complete",
-            }
+            return serialise(await tool.run(call, typed))
 
         try:
             result = await self._calls.run(call, work)
             outcome = OK
+            return result
         except Failure as failure:
             if failure.exchange is None:
                 failure.exchange = call.exchange
             if failure.operation is None and failure.code is Code.BAD_RESPONSE:
                 failure.operation = call.operation
             outcome = failure.code.value
-            result = failure_result(_concealed(failure, arguments))
+            _conceal(failure, arguments)
+            raise
         finally:
             elapsed = time.perf_counter() - started
             RECORDER.get().call(name, call.exchange, outcome, elapsed)
             if _log.isEnabledFor(logging.INFO):
                 fields = _line(call, caller, name, elapsed * 1000, outcome)
                 _log.info("call", extra={"fields": fields})
-        return result
 
     def _unknown(self, name: str) -> Failure:
         return Failure(
@@ -144,8 +160,8 @@ class Boundary:
         )
 
 
-def _concealed(failure: Failure, arguments: Any) -> Failure:
-    """The failure without what looks like a credential in the arguments.
+def _conceal(failure: Failure, arguments: Any) -> None:
+    """Take out of the failure what looks like a credential in the arguments.
 
     The rooms below name what they did not find (``no account "x"``), which is right unless somebody
     pasted a key there. They may have cut it or changed its case.
@@ -160,7 +176,6 @@ def _concealed(failure: Failure, arguments: Any) -> Failure:
         failure.message = run.sub(_CONCEALED, failure.message)
         failure.hint = run.sub(_CONCEALED, failure.hint)
         failure.details = None
-    return failure
 
 
 def _leaves(value: Any, depth: int) -> Iterable[Any]:

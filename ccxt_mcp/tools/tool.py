@@ -68,7 +68,7 @@ class Tool:
     effect: Effect = Effect.READ
 
     def wire(self) -> dict[str, Any]:
-        """The tool as an entry of ``tools/list``."""
+        """The tool as an entry of ``tools/list``, where ``listing.py`` shortens its output."""
         return {
             "name": self.name,
             "title": self.title,

@@ -81,6 +81,7 @@ class Guard:
         allowed_origins: ``scheme://name[:port]`` of web pages that may call; a port of ``*`` is
             any. Loopback pages and pages of this server's own host are allowed as well.
         trusted_proxies: addresses or networks whose ``X-Forwarded-For`` is believed.
+        plain: below this path, refusals have the form of plain HTTP.
         recorder: told of refusals.
     """
 
@@ -92,9 +93,11 @@ class Guard:
         allowed_hosts: Sequence[str] = (),
         allowed_origins: Sequence[str] = (),
         trusted_proxies: Sequence[str] = (),
+        plain: str | None = None,
         recorder: Recorder | None = None,
     ) -> None:
         self._app = app
+        self._plain = plain
         self._tokens = tokens
         self._recorder = recorder or Silence()
         self._any_host = not allowed_hosts and tokens.required
@@ -115,7 +118,8 @@ class Guard:
             scope[_PEER] = self._admit(scope)
         except Refusal as refusal:
             self._recorder.refused(refusal.status)
-            await refusal.send(send)
+            plain = self._plain is not None and scope["path"].startswith(self._plain)
+            await refusal.send(send, plain=plain)
             return
         await self._app(scope, receive, send)
 

@@ -1,8 +1,9 @@
 """The lane around ``tools/call``: calls of one session run one after the other, in both eras.
 
-Owns: the entry of ``tools/call`` of whatever MCP server is mounted. It queues the call, notes what
-became of it, and tells the tools how long it waited. Refuses: nothing itself; what the lane refuses
-becomes a tool result through ``refuse``, which the app passes in.
+Owns: the entry of ``tools/call`` of whatever MCP server is mounted, and ``in_lane``, by which plain
+HTTP queues in the same lanes. It queues the call, notes what became of it, and tells the tools how
+long it waited. Refuses: nothing itself; what the lane refuses becomes a tool result through
+``refuse``, which the app passes in.
 
 It sits at the kernel's entry rather than before it, so that the SDK's own modern path still sees a
 disconnect while a call waits; nothing before it awaits, so the order of arrival is kept.
@@ -14,7 +15,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
@@ -27,12 +28,77 @@ from ccxt_mcp.transport.refusal import Refusal
 from ccxt_mcp.transport.registry import REGISTRY, Registry
 from ccxt_mcp.transport.session import SESSION, Kind, Session
 
-__all__ = ["FAILURE_META", "WORKFLOW_META", "queue_tool_calls"]
+__all__ = ["FAILURE_META", "WORKFLOW_META", "in_lane", "queue_tool_calls"]
 
 FAILURE_META = "ccxt-mcp/failure"
 WORKFLOW_META = "ccxt-mcp/workflow"
 
+_T = TypeVar("_T")
+
 Handler = Callable[[ServerRequestContext[Any, Any], Any], Awaitable[Any]]
+
+
+async def in_lane(
+    session: Session,
+    registry: Registry,
+    tool: str,
+    work: Callable[[], Awaitable[_T]],
+    outcome: Callable[[_T], tuple[bool, bool]],
+) -> _T:
+    """Do the work of one call when it is its session's turn, and count what became of it.
+
+    Args:
+        session: whose turn; the caller has told the registry that it is in use.
+        registry: knows how long a call may wait.
+        tool: as the caller named it.
+        work: reads in ``CALLER`` which session it is done for, and how long it waited.
+        outcome: (was it an error, was it a timeout) of a result.
+
+    Raises:
+        Failure: ``overloaded`` where the lane is full or moves too slowly; or the work's own.
+    """
+    arrived = time.perf_counter()
+    try:
+        await session.lane.acquire(registry.lane_wait_max)
+    except Failure as failure:
+        session.usage.refused()
+        RECORDER.get().call(tool, None, failure.code.value, None)
+        raise
+    except asyncio.CancelledError:
+        RECORDER.get().call(tool, None, Code.CANCELLED.value, None)
+        raise
+    try:
+        return await _counted(session, arrived, work, outcome)
+    finally:
+        session.lane.release()
+
+
+async def _counted(
+    session: Session,
+    arrived: float,
+    work: Callable[[], Awaitable[_T]],
+    outcome: Callable[[_T], tuple[bool, bool]],
+) -> _T:
+    began = time.perf_counter()
+    token = CALLER.set(
+        replace(
+            CALLER.get(),
+            session=session.label,
+            queued_ms=(began - arrived) * 1000,
+            usage=session.own_use,
+        )
+    )
+    error, timeout = True, False
+    try:
+        result = await work()
+        error, timeout = outcome(result)
+        return result
+    except Failure as failure:
+        timeout = failure.code is Code.TIMEOUT
+        raise
+    finally:
+        CALLER.reset(token)
+        session.usage.finished((time.perf_counter() - began) * 1000, error=error, timeout=timeout)
 
 
 class _LanedCall:
@@ -49,16 +115,19 @@ class _LanedCall:
         registry = REGISTRY.get()
         if registry is None:
             return await self._entry(ctx, params)
+
+        async def work() -> Any:
+            return await self._entry(ctx, params)
+
         session = SESSION.get()
         try:
             if session is not None:
-                return await self._queued(session, registry, ctx, params)
-            session = _workflow(registry, ctx)
+                return await in_lane(session, registry, params.name, work, _outcome)
+            session = _workflow(registry, ctx, params.name)
             if session is None:
-                return await self._entry(ctx, params)
-            return await self._of_workflow(session, registry, ctx, params)
+                return await work()
+            return await self._of_workflow(session, registry, ctx, params.name, work)
         except Failure as failure:
-            RECORDER.get().call(params.name, None, failure.code.value, None)
             return self._refuse(failure)
 
     async def _of_workflow(
@@ -66,7 +135,8 @@ class _LanedCall:
         session: Session,
         registry: Registry,
         ctx: ServerRequestContext[Any, Any],
-        params: Any,
+        tool: str,
+        work: Callable[[], Awaitable[Any]],
     ) -> Any:
         """A modern call: the end of its workflow ends it, as the endpoint does with legacy ones."""
         request_id = "" if ctx.request_id is None else ctx.request_id
@@ -74,7 +144,7 @@ class _LanedCall:
         interruption = session.begin(request_id)
         try:
             with interruption:
-                return await self._queued(session, registry, ctx, params)
+                return await in_lane(session, registry, tool, work, _outcome)
         finally:
             session.finish(request_id, interruption)
             session.requests -= 1
@@ -82,56 +152,8 @@ class _LanedCall:
         # Counted already, by whichever room it was in.
         return self._refuse(Failure(Code.CANCELLED, interruption.reason or "The call was ended"))
 
-    async def _queued(
-        self,
-        session: Session,
-        registry: Registry,
-        ctx: ServerRequestContext[Any, Any],
-        params: Any,
-    ) -> Any:
-        arrived = time.perf_counter()
-        try:
-            await session.lane.acquire(registry.lane_wait_max)
-        except Failure:
-            session.usage.refused()
-            raise
-        except asyncio.CancelledError:
-            RECORDER.get().call(params.name, None, Code.CANCELLED.value, None)
-            raise
-        try:
-            return await self._run(session, arrived, ctx, params)
-        finally:
-            session.lane.release()
 
-    async def _run(
-        self,
-        session: Session,
-        arrived: float,
-        ctx: ServerRequestContext[Any, Any],
-        params: Any,
-    ) -> Any:
-        began = time.perf_counter()
-        token = CALLER.set(
-            replace(
-                CALLER.get(),
-                session=session.label,
-                queued_ms=(began - arrived) * 1000,
-                usage=session.own_use,
-            )
-        )
-        error, timeout = True, False
-        try:
-            result = await self._entry(ctx, params)
-            error, timeout = _outcome(result)
-            return result
-        finally:
-            CALLER.reset(token)
-            session.usage.finished(
-                (time.perf_counter() - began) * 1000, error=error, timeout=timeout
-            )
-
-
-def _workflow(registry: Registry, ctx: ServerRequestContext[Any, Any]) -> Session | None:
+def _workflow(registry: Registry, ctx: ServerRequestContext[Any, Any], tool: str) -> Session | None:
     """The session of a modern request that names its workflow."""
     name = (ctx.meta or {}).get(WORKFLOW_META)
     if name is None:
@@ -142,7 +164,9 @@ def _workflow(registry: Registry, ctx: ServerRequestContext[Any, Any]) -> Sessio
             raise Refusal(400, f"`_meta[{WORKFLOW_META!r}]` must be a string")
         session = registry.find_or_open(caller.principal, name, caller.client_ip, Kind.WORKFLOW)
     except Refusal as refusal:
-        raise refusal.as_failure() from None
+        failure = refusal.as_failure()
+        RECORDER.get().call(tool, None, failure.code.value, None)
+        raise failure from None
     registry.touch(session)
     return session
 

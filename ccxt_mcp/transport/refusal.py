@@ -1,7 +1,8 @@
 """Refusals that are answered by HTTP itself, before the MCP kernel sees a request.
 
-Owns: their one form (a JSON-RPC error object without an id, so that every MCP client can read it)
-and the plain JSON response. Refuses: failures of tools, which are results (``tools/boundary.py``).
+Owns: their two forms (a JSON-RPC error object without an id, so that every MCP client can read it,
+and the failure alone for plain HTTP) and the plain JSON response. Refuses: failures of tools, which
+are results (``tools/boundary.py``).
 """
 
 from __future__ import annotations
@@ -61,12 +62,16 @@ class Refusal(Exception):
         return {"jsonrpc": "2.0", "id": self.request_id, "error": error}
 
     def as_failure(self) -> Failure:
-        """The same refusal where a tool result is the answer."""
-        return self.failure or Failure(Code.INVALID_ARGUMENT, self.message)
+        """The same refusal where a failure is the answer."""
+        if self.failure is not None:
+            return self.failure
+        code = Code.PERMISSION_DENIED if self.status == 403 else Code.INVALID_ARGUMENT
+        return Failure(code, self.message, hint="Correct the request as the message says.")
 
-    async def send(self, send: Send) -> None:
-        """Answer the request with this refusal."""
-        await send_json(send, self.status, encode(self.body()), self.headers)
+    async def send(self, send: Send, *, plain: bool = False) -> None:
+        """Answer the request with this refusal: as JSON-RPC, or ``{"error": {"code": …}}``."""
+        body = {"error": self.as_failure().as_dict()} if plain else self.body()
+        await send_json(send, self.status, encode(body), self.headers)
 
 
 def encode(body: Any) -> bytes:

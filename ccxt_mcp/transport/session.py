@@ -11,7 +11,7 @@ import time
 from array import array
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from enum import StrEnum
+from enum import Enum, StrEnum
 from typing import Any
 
 from mcp_types import InitializeRequestParams, RequestId
@@ -21,13 +21,19 @@ from ccxt_mcp.mechanisms.lane import Lane
 from ccxt_mcp.model import Principal
 from ccxt_mcp.transport.stream import Stream
 
-__all__ = ["SESSION", "Kind", "Session", "SessionKey", "Usage", "utc"]
+__all__ = ["SESSION", "Kind", "PlainRequest", "Session", "SessionKey", "Usage", "utc"]
 
 _LATENCIES = 64
 """How many latencies are kept for the percentiles: 256 bytes a session."""
 
 SessionKey = tuple[str, str]
 """(principal's name, session id): a guessed id reaches nobody else's session."""
+
+
+class PlainRequest(Enum):
+    """Stands where a JSON-RPC id would: for a request that has none, and cannot be cancelled."""
+
+    MARK = object()
 
 
 class Kind(StrEnum):
@@ -92,8 +98,8 @@ class Session:
 
     ``requests`` counts the HTTP requests being served, the open stream among them: a session with
     any is neither expired nor evicted. ``running`` holds the requests under way by their JSON-RPC
-    id, of which a client may use one several times at once. ``client_params`` and
-    ``protocol_version`` are rewritten by ``initialize`` alone.
+    id, of which a client may use one several times at once, or by the mark of a plain request.
+    ``client_params`` and ``protocol_version`` are rewritten by ``initialize`` alone.
     """
 
     __slots__ = (
@@ -137,7 +143,7 @@ class Session:
         self.protocol_version = protocol_version
         self.client_params: InitializeRequestParams | None = None
         self.requests = 0
-        self.running: dict[RequestId, list[Interruption]] = {}
+        self.running: dict[RequestId | PlainRequest, list[Interruption]] = {}
         self.stream: Stream | None = None
         self.closed = False
         self.connected_at = self.last_activity = time.time()
@@ -153,13 +159,13 @@ class Session:
         self.last_activity = time.time()
         self.touched = time.monotonic()
 
-    def begin(self, request_id: RequestId) -> Interruption:
+    def begin(self, request_id: RequestId | PlainRequest) -> Interruption:
         """A request starts: its client may cancel it by its id, and the session's end does."""
         interruption = Interruption()
         self.running.setdefault(request_id, []).append(interruption)
         return interruption
 
-    def finish(self, request_id: RequestId, interruption: Interruption) -> None:
+    def finish(self, request_id: RequestId | PlainRequest, interruption: Interruption) -> None:
         """The request of ``begin`` has ended."""
         same = self.running[request_id]
         same.remove(interruption)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from ccxt_mcp.api.statuses import STATUSES
 from ccxt_mcp.errors import CODES, Code, Failure
 from ccxt_mcp.tools.boundary import FAILURE_META, failure_result
 
@@ -22,6 +23,15 @@ def test_every_code_is_documented_and_every_documented_code_exists() -> None:
     ]
     built = [(code.value, info.meaning, info.retryable, info.hint) for code, info in CODES.items()]
     assert documented == built
+
+
+def test_the_statuses_of_plain_http_are_documented() -> None:
+    """Each code under its status, both ways."""
+    rows = re.findall(r"^\| (\d{3}) \| (`.+`) \|$", PAGE, re.MULTILINE)
+    documented = {
+        code: int(status) for status, codes in rows for code in re.findall(r"`(\w+)`", codes)
+    }
+    assert documented == {code.value: status for code, status in STATUSES.items()}
 
 
 def test_every_code_has_an_entry() -> None:

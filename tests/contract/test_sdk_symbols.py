@@ -64,7 +64,9 @@ _SERVER = Use(
             1,
             (
                 *("version", "title", "instructions", "cache_hints", "get_tool_input_schema"),
-                *("on_list_tools", "on_call_tool"),
+                *("on_list_tools", "on_call_tool", "on_list_prompts", "on_get_prompt"),
+                *("on_list_resources", "on_list_resource_templates", "on_read_resource"),
+                "on_completion",
             ),
         ),
     ),
@@ -87,7 +89,9 @@ USES: dict[str, Use] = {
         calls=((0, ("app", "max_request_body_size", "stateless")),), has=("run", "handle_request")
     ),
     "mcp.shared.dispatcher.CallOptions": Use(),
-    "mcp.shared.exceptions.MCPError": Use(calls=((2, ()), (0, ("code", "message")))),
+    "mcp.shared.exceptions.MCPError": Use(
+        calls=((2, ()), (0, ("code", "message")), (0, ("code", "message", "data")))
+    ),
     "mcp.shared.exceptions.NoBackChannelError": Use(calls=((1, ()),)),
     "mcp.shared.jsonrpc_dispatcher.cancelled_request_id_from_params": Use(calls=((1, ()),)),
     "mcp.shared.jsonrpc_dispatcher.handler_exception_to_error_data": Use(calls=((1, ()),)),
@@ -99,11 +103,31 @@ USES: dict[str, Use] = {
         calls=((0, ("kind", "can_send_request")),)
     ),
     "mcp_types.CallToolRequestParams": Use(has=("name", "arguments")),
+    "mcp_types.CompleteRequestParams": Use(has=("ref", "argument")),
+    "mcp_types.CompleteResult": Use(calls=((0, ("completion",)),)),
+    "mcp_types.Completion": Use(has=("values", "total", "has_more")),
+    "mcp_types.GetPromptRequestParams": Use(has=("name", "arguments")),
+    "mcp_types.GetPromptResult": Use(calls=((0, ("description", "messages")),)),
     "mcp_types.INTERNAL_ERROR": Use(is_a=int),
     "mcp_types.INVALID_PARAMS": Use(is_a=int),
     "mcp_types.InitializeRequestParams": Use(has=("client_info",)),
+    "mcp_types.ListPromptsResult": Use(calls=((0, ("prompts",)),)),
+    "mcp_types.ListResourceTemplatesResult": Use(has=("resource_templates",)),
+    "mcp_types.ListResourcesResult": Use(calls=((0, ("resources",)),)),
     "mcp_types.PaginatedRequestParams": Use(has=("cursor",)),
+    "mcp_types.Prompt": Use(calls=((0, ("name", "title", "description", "arguments")),)),
+    "mcp_types.PromptArgument": Use(calls=((0, ("name", "description", "required")),)),
+    "mcp_types.PromptMessage": Use(calls=((0, ("role", "content")),)),
+    "mcp_types.ReadResourceRequestParams": Use(has=("uri",)),
+    "mcp_types.ReadResourceResult": Use(calls=((0, ("contents",)),)),
     "mcp_types.RequestId": Use(),
+    "mcp_types.Resource": Use(has=("uri", "name", "title", "description", "mime_type")),
+    "mcp_types.ResourceTemplate": Use(
+        has=("uri_template", "name", "title", "description", "mime_type")
+    ),
+    "mcp_types.ResourceTemplateReference": Use(has=("uri",)),
+    "mcp_types.TextContent": Use(calls=((0, ("text",)),)),
+    "mcp_types.TextResourceContents": Use(has=("uri", "mime_type", "text")),
     "mcp_types.version.HANDSHAKE_PROTOCOL_VERSIONS": Use(is_a=(tuple, list, frozenset)),
     "mcp_types.version.LATEST_HANDSHAKE_VERSION": Use(is_a=str),
 }

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.applications import Starlette
 
 from ccxt_mcp.app import create_app
 from ccxt_mcp.product import assemble
@@ -23,6 +24,7 @@ class Stack:
     accounts: tuple[DemoAccount, ...]
     url: str
     http: httpx.AsyncClient
+    app: Starlette
 
     async def call(
         self,
@@ -96,7 +98,7 @@ async def running_stack(**more: Any) -> AsyncIterator[Stack]:
             serving(app, bind("127.0.0.1", 0), app.state.connections)
         )
         http = await stack.enter_async_context(httpx.AsyncClient(timeout=30, trust_env=False))
-        yield Stack(sim, accounts, url, http)
+        yield Stack(sim, accounts, url, http, app)
 
 
 StackFactory = Callable[..., Awaitable[Stack]]

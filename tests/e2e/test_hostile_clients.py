@@ -328,6 +328,24 @@ async def test_a_refused_body_that_arrives_leaves_the_connection_in_use() -> Non
         assert (await peer.response())[0] == 200
 
 
+async def test_a_request_that_is_refused_is_not_asked_to_go_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It waits for "100 Continue", and a body that is no body comes with its head. Without the cure
+    the application asked for the body after the connection's last word, and a traceback was logged
+    for each such request."""
+    async with asyncio.timeout(LIMIT), served() as server:
+        peer = await server.connect()
+        head, _, _ = post(call("echo"), "Expect: 100-continue").partition(b"\r\n\r\n")
+        kept = [line for line in head.split(b"\r\n") if b"ontent-" not in line.split(b":")[0]]
+        chunked = [b"Content-Type: application/json", b"Transfer-Encoding: chunked"]
+        await peer.send(b"\r\n".join([*kept, *chunked, b"", b"no chunk\r\n"]))
+        status, _, _ = await peer.response()
+        assert status == 400
+        assert await peer.rest() == b""
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
 async def test_expect_100_continue_is_answered_when_the_body_is_wanted() -> None:
     async with served() as it:
         peer = await it.connect()

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import re
+from typing import Any
 
+import orjson
 import pytest
 from mcp.client import Client
 
 from ccxt_mcp.calls.policy import OPERATIONS, Effect
 from ccxt_mcp.model import Scope
 from ccxt_mcp.tools.arguments import schema
+from ccxt_mcp.tools.boundary import Boundary
 from ccxt_mcp.tools.server import INSTRUCTIONS, TOOLS
 from ccxt_mcp.tools.tool import Tool
 from tests.unit.tools.world import World
@@ -23,7 +26,7 @@ async def test_the_instructions_reach_the_client_in_both_eras(world: World) -> N
             assert client.instructions == INSTRUCTIONS
             assert client.server_info is not None
             assert client.server_info.name == "ccxt-mcp"
-    assert len(INSTRUCTIONS) < 2_000
+    assert len(INSTRUCTIONS) <= 1_800
 
 
 async def test_a_modern_client_may_keep_the_list_for_an_hour(world: World) -> None:
@@ -32,6 +35,49 @@ async def test_a_modern_client_may_keep_the_list_for_an_hour(world: World) -> No
         listed = await client.list_tools()
     assert listed.ttl_ms == 3_600_000
     assert listed.cache_scope == "public"
+
+
+def test_the_whole_list_is_what_a_model_can_take(world: World) -> None:
+    """As sent: every byte of it stands in the context of every model that uses the server."""
+    boundary = Boundary(world.calls, TOOLS)
+    sizes = {tool["name"]: len(orjson.dumps(tool)) for tool in boundary.listing["tools"]}
+    assert len(orjson.dumps(boundary.listing)) <= 30_000, sizes
+    again = Boundary(world.calls, TOOLS).listing
+    assert orjson.dumps(boundary.listing) == orjson.dumps(again)
+
+
+def test_the_list_says_each_thing_once_and_changes_no_type(world: World) -> None:
+    """Words that many results share would be a third of the list. Without the words, and the
+    pattern of decimals, the schemas are those of the tools."""
+    said: set[tuple[str, str]] = set()
+
+    def bare(schema: Any, name: str = "", *, listed: bool) -> Any:
+        out = {}
+        for key, value in schema.items():
+            if key == "description":
+                if listed:
+                    assert (name, value) not in said
+                    said.add((name, value))
+            elif key == "properties":
+                out[key] = {each: bare(spec, each, listed=listed) for each, spec in value.items()}
+            elif key == "items":
+                out[key] = bare(value, name, listed=listed)
+            elif key != "pattern" and value != []:
+                out[key] = value
+        return out
+
+    def words(schema: Any, name: str = "") -> set[tuple[str, str]]:
+        found = {(name, schema["description"])} if "description" in schema else set()
+        for each, spec in schema.get("properties", {}).items():
+            found |= words(spec, each)
+        return found | (words(schema["items"], name) if "items" in schema else set())
+
+    for tool, entry in zip(TOOLS, Boundary(world.calls, TOOLS).listing["tools"], strict=True):
+        assert entry["inputSchema"] == schema(tool.arguments)
+        assert entry["description"] == tool.description
+        shown = bare(entry["outputSchema"], listed=True)
+        assert shown == bare(tool.output, listed=False)
+        assert words(tool.output) <= said
 
 
 def test_the_schema_hook_knows_every_tool(world: World) -> None:

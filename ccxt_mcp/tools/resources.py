@@ -1,0 +1,123 @@
+"""Resources: what a client may read without calling a tool, and put before its model.
+
+Owns: their addresses, and that each shows what its tool answers, by running that tool. Refuses:
+contents of its own, and everything that asks an exchange (prices and accounts are tools' business).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from urllib.parse import unquote
+
+import mcp_types as types
+from mcp.server.context import ServerRequestContext
+from mcp.shared.exceptions import MCPError
+
+from ccxt_mcp.errors import Failure
+from ccxt_mcp.tools.arguments import did_you_mean, shown_name
+from ccxt_mcp.tools.boundary import FAILURE_META, Boundary, failure_text
+
+__all__ = ["EXCHANGE_TEMPLATE", "RESOURCES", "TEMPLATES", "Resources", "one_page"]
+
+_JSON = "application/json"
+EXCHANGE_TEMPLATE = "ccxt://exchange/{id}"
+_EXCHANGE = re.compile(r"ccxt://exchange/([^/?#]+)")
+
+RESOURCES = (
+    types.Resource(
+        uri="ccxt://exchanges",
+        name="exchanges",
+        title="Exchanges",
+        description="Names to pass as `exchange`, as list_exchanges answers them.",
+        mime_type=_JSON,
+    ),
+    types.Resource(
+        uri="ccxt://accounts",
+        name="accounts",
+        title="Accounts",
+        description="Names to pass as `account`, as list_accounts answers them.",
+        mime_type=_JSON,
+    ),
+)
+TEMPLATES = (
+    types.ResourceTemplate(
+        uri_template=EXCHANGE_TEMPLATE,
+        name="exchange",
+        title="One exchange",
+        description="What an exchange supports, as get_exchange_info answers it.",
+        mime_type=_JSON,
+    ),
+)
+_MOST_EXCHANGES = 200
+"""The most that ``list_exchanges`` shows at once; CCXT has about half as many."""
+
+
+class Resources:
+    """The handlers of ``resources/*``.
+
+    Args:
+        boundary: runs the tools whose answers are the contents.
+    """
+
+    def __init__(self, boundary: Boundary) -> None:
+        self._boundary = boundary
+
+    async def list(
+        self, ctx: ServerRequestContext[Any], params: types.PaginatedRequestParams | None
+    ) -> types.ListResourcesResult:
+        """The result of ``resources/list``."""
+        one_page(params)
+        return types.ListResourcesResult(resources=list(RESOURCES))
+
+    async def templates(
+        self, ctx: ServerRequestContext[Any], params: types.PaginatedRequestParams | None
+    ) -> types.ListResourceTemplatesResult:
+        """The result of ``resources/templates/list``."""
+        one_page(params)
+        return types.ListResourceTemplatesResult(resource_templates=list(TEMPLATES))
+
+    async def read(
+        self, ctx: ServerRequestContext[Any], params: types.ReadResourceRequestParams
+    ) -> types.ReadResourceResult:
+        """The result of ``resources/read``.
+
+        Raises:
+            MCPError: there is no such resource, or its tool failed; the failure is in ``data``.
+        """
+        tool, arguments = _behind(params.uri)
+        try:
+            _, text = await self._boundary.run(tool, arguments)
+        except Failure as failure:
+            raise MCPError(
+                code=types.INVALID_PARAMS,
+                message=failure_text(failure),
+                data={FAILURE_META: failure.as_dict()},
+            ) from None
+        content = types.TextResourceContents(uri=params.uri, mime_type=_JSON, text=text)
+        return types.ReadResourceResult(contents=[content])
+
+
+def one_page(params: types.PaginatedRequestParams | None) -> None:
+    """Refuse a cursor: none is ever given out for these lists."""
+    if params is not None and params.cursor is not None:
+        raise MCPError(
+            code=types.INVALID_PARAMS,
+            message="Invalid params: `cursor` was not given out here; the list is one page.",
+        )
+
+
+def _behind(uri: str) -> tuple[str, dict[str, Any]]:
+    """The tool whose answer a resource is, and its arguments."""
+    if uri == "ccxt://exchanges":
+        return "list_exchanges", {"limit": _MOST_EXCHANGES}
+    if uri == "ccxt://accounts":
+        return "list_accounts", {}
+    if match := _EXCHANGE.fullmatch(uri):
+        return "get_exchange_info", {"exchange": unquote(match[1])}
+    known = (*(str(each.uri) for each in RESOURCES), EXCHANGE_TEMPLATE)
+    raise MCPError(
+        code=types.INVALID_PARAMS,
+        message=f"There is no resource `{shown_name(uri)}`{did_you_mean(uri, known)}. "
+        f"Resources: {', '.join(known)}.",
+    )
