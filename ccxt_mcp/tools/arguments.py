@@ -99,7 +99,7 @@ Exchange = Annotated[
     Field(
         min_length=1,
         max_length=64,
-        description="Name from list_exchanges; default: the server's.",
+        description="From list_exchanges; default: the server's.",
     ),
 ]
 Account = Annotated[
@@ -107,7 +107,7 @@ Account = Annotated[
     Field(
         min_length=1,
         max_length=128,
-        description="Account name from list_accounts; default: the exchange's default account.",
+        description="From list_accounts; default: the exchange's default account.",
     ),
 ]
 Symbol = Annotated[
@@ -129,7 +129,7 @@ Cursor = Annotated[
     Field(
         min_length=1,
         max_length=MAX_CURSOR,
-        description="`nextCursor` of a result, to go on; other arguments as before.",
+        description="`nextCursor` of a result, to go on; the rest as before.",
     ),
 ]
 MaxAge = Annotated[
@@ -137,7 +137,7 @@ MaxAge = Annotated[
     Field(
         ge=0,
         le=60_000,
-        description="Oldest answer to accept, ms; 0 asks anew. Default: a second or so.",
+        description="Oldest answer to accept, ms; 0 asks anew.",
     ),
 ]
 

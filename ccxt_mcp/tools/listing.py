@@ -1,7 +1,7 @@
 """The list of tools as it stands in front of every model that uses the server: nothing said twice.
 
 Owns: what of the tools' declarations goes into ``tools/list``. Refuses: leaving out anything of a
-tool's own words and arguments; the OpenAPI document has the output schemas whole.
+tool's own words and arguments; the OpenAPI document has the schemas whole.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ccxt_mcp.tools.arguments import schema
 from ccxt_mcp.tools.tool import Tool
 
 __all__ = ["listing"]
@@ -17,27 +18,34 @@ __all__ = ["listing"]
 def listing(tools: Iterable[Tool]) -> list[dict[str, Any]]:
     """The entries of ``tools/list``, in order.
 
-    Many results have the same fields (``truncated``, an order's ``price``). What a field of a
-    result means is said where it first comes in the list, and not again. The pattern of a decimal
-    string is said in the server's instructions.
+    Every model that uses the server has all of it in front of it, so it says how to ask, and of an
+    answer names and types. What the fields mean says the OpenAPI document (``docs/TOOLS.md`` too),
+    their units and the form of decimals the server's instructions. How long a text may be is left
+    out as well: one that is too long is refused with the bound.
     """
-    said: set[tuple[str, str]] = set()
-    return [{**tool.wire(), "outputSchema": _brief(tool.output, "", said)} for tool in tools]
+    return [
+        {
+            **tool.wire(),
+            "inputSchema": _without(_LENGTHS, schema(tool.arguments)),
+            "outputSchema": _without(_WORDS, tool.output),
+        }
+        for tool in tools
+    ]
 
 
-def _brief(schema: Mapping[str, Any], name: str, said: set[tuple[str, str]]) -> dict[str, Any]:
-    """The schema of the field ``name`` without what is in ``said``, which it adds to."""
+_LENGTHS = frozenset({"minLength", "maxLength"})
+_WORDS = frozenset({"description", "pattern"})
+
+
+def _without(keywords: frozenset[str], whole: Mapping[str, Any]) -> dict[str, Any]:
+    """The schema without some of JSON Schema's keywords; names of properties are no keywords."""
     out: dict[str, Any] = {}
-    for key, value in schema.items():
-        if key == "description":
-            if (name, value) in said:
-                continue
-            said.add((name, value))
-        elif key == "pattern" or (key == "required" and not value):
+    for key, value in whole.items():
+        if key in keywords or (key == "required" and not value):
             continue
-        elif key == "properties":
-            value = {each: _brief(spec, each, said) for each, spec in value.items()}
+        if key == "properties":
+            value = {name: _without(keywords, spec) for name, spec in value.items()}
         elif isinstance(value, Mapping):
-            value = _brief(value, name, said)
+            value = _without(keywords, value)
         out[key] = value
     return out

@@ -27,12 +27,8 @@ FRESHNESS: dict[str, Any] = {
 """Properties that every result about a market has in its schema."""
 
 _ANNOTATIONS = {
-    Effect.READ: {
-        "readOnlyHint": True,
-        "destructiveHint": False,
-        "idempotentHint": True,
-        "openWorldHint": True,
-    },
+    # The hints about destruction and repetition mean something only where this one is false.
+    Effect.READ: {"readOnlyHint": True, "openWorldHint": True},
     Effect.WRITE: {
         "readOnlyHint": False,
         "destructiveHint": True,
@@ -75,7 +71,7 @@ class Tool:
             "description": self.description,
             "inputSchema": schema(self.arguments),
             "outputSchema": self.output,
-            "annotations": {"title": self.title, **_ANNOTATIONS[self.effect]},
+            "annotations": _ANNOTATIONS[self.effect],
         }
 
 

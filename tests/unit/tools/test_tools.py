@@ -134,8 +134,8 @@ async def test_the_list_is_small_ordered_and_the_same_in_both_eras(world: World)
         assert tool.description
         assert tool.annotations is not None
         assert tool.annotations.read_only_hint is True
-        assert tool.annotations.destructive_hint is False
-        assert tool.annotations.idempotent_hint is True
+        assert tool.annotations.destructive_hint is None
+        assert tool.annotations.idempotent_hint is None
         assert tool.annotations.open_world_hint is True
         jsonschema.Draft202012Validator.check_schema(tool.input_schema)
         jsonschema.Draft202012Validator.check_schema(tool.output_schema or {})
