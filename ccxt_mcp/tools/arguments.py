@@ -107,7 +107,7 @@ Account = Annotated[
     Field(
         min_length=1,
         max_length=128,
-        description="From list_accounts; default: the exchange's default account.",
+        description="From list_accounts; default: the exchange's default.",
     ),
 ]
 Symbol = Annotated[
@@ -115,13 +115,13 @@ Symbol = Annotated[
     Field(
         min_length=1,
         max_length=64,
-        description="Symbol: BTC/USDT (spot), BTC/USDT:USDT (swap); BTCUSDT and btc-usdt work too.",
+        description="BTC/USDT (spot), BTC/USDT:USDT (swap); BTCUSDT works too.",
     ),
 ]
 Since = Annotated[
     int,
     BeforeValidator(_since, json_schema_input_type=str),
-    Field(description="Only from this time on: ISO 8601 (UTC) or milliseconds since 1970."),
+    Field(description="From this time on: ISO 8601, or ms since 1970; UTC."),
 ]
 
 Cursor = Annotated[

@@ -141,7 +141,7 @@ FUNDING_TOOL = Tool(
     title="Get funding rates",
     description=(
         "Current funding rates of perpetual swaps (BTC/USDT:USDT), with the time of payment, mark "
-        "and index price. Spot markets have none."
+        "and index price. Spot markets have none. For prices use batch_get_tickers."
     ),
     arguments=_Funding,
     output=result_schema(

@@ -17,8 +17,8 @@ from ccxt_mcp.calls.bounds import Answer
 from ccxt_mcp.calls.pipeline import Call
 from ccxt_mcp.calls.policy import OPERATIONS, Effect
 from ccxt_mcp.simulation import Fault
-from ccxt_mcp.tools import server as tools_server
 from ccxt_mcp.tools.arguments import Arguments
+from ccxt_mcp.tools.server import TOOLS
 from ccxt_mcp.tools.tool import Tool, result_schema
 from tests.e2e.conftest import Stack, running_stack
 
@@ -42,7 +42,7 @@ def effect(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> E
     entry = replace(OPERATIONS["fetch_open_orders"], effect=marked)
     monkeypatch.setitem(OPERATIONS, "fetch_open_orders", entry)
     tool = Tool("send", "Send", "Sends.", _Nothing, result_schema(()), _send, effect=marked)
-    monkeypatch.setattr(tools_server, "TOOLS", (*tools_server.TOOLS, tool))
+    monkeypatch.setattr("ccxt_mcp.product.TOOLS", (*TOOLS, tool))
     return marked
 
 
