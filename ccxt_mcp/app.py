@@ -255,6 +255,9 @@ def create_app(
         lifespan=run,
     )
 
+    # A redirect would name a scheme and a host that a proxy in front does not have.
+    app.router.redirect_slashes = False
+
     async def drain(grace: float) -> None:
         """Take no more work; return when what is under way has ended, at most ``grace`` seconds."""
         done = asyncio.create_task(gate.drain(grace))
