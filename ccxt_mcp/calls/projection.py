@@ -220,9 +220,10 @@ ORDER = Structure(
         _text("timeInForce"),
         _boolean("postOnly"),
         _boolean("reduceOnly"),
-        _decimal("triggerPrice"),
-        _decimal("stopLossPrice"),
-        _decimal("takeProfitPrice"),
+        *(
+            Field(name, values.trigger, _DECIMAL)
+            for name in ("triggerPrice", "stopLossPrice", "takeProfitPrice")
+        ),
         *_AT,
         _millis("lastTradeTimestamp"),
         _millis("lastUpdateTimestamp"),

@@ -12,7 +12,7 @@ import re
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-__all__ = ["MAX_TEXT", "boolean", "decimal", "integer", "number", "text"]
+__all__ = ["MAX_TEXT", "boolean", "decimal", "integer", "number", "text", "trigger"]
 
 MAX_TEXT = 200
 """Characters of one text that an exchange can put into a result."""
@@ -106,3 +106,13 @@ def decimal(value: Any) -> str | None:
     if not isinstance(exponent, int) or abs(exponent) > _MAX_EXPONENT:
         return None
     return format(exact, "f")
+
+
+def trigger(value: Any) -> str | None:
+    """An exact price at which something starts.
+
+    Zero is how exchanges say that there is none: passed on, a plain limit order looks like one that
+    waits.
+    """
+    exact = decimal(value)
+    return exact if exact is not None and exact.strip("-0.") else None

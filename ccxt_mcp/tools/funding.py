@@ -39,26 +39,30 @@ async def _get_funding_rates(call: Call, args: _Funding) -> Answer:
     if args.symbols is None:
         if not has.get("fetchFundingRates"):
             raise _not_offered(listing, bool(has.get("fetchFundingRate")))
-        reads = [await _many(call, listing, args, None)]
+        try:
+            reads = [await _many(call, listing, args, None)]
+        except Failure as failure:
+            if failure.code is Code.NOT_SUPPORTED:
+                raise _not_offered(listing, bool(has.get("fetchFundingRate"))) from None
+            raise
         rows.update(reads[0].value)
     else:
         known = await meant(call, listing, args.symbols, failed)
         swaps = [symbol for symbol in known if _is_funded(listing, symbol, failed)]
         if not swaps:
             failed.unless(None)
+        single: list[str] = []
         if has.get("fetchFundingRate") and (len(swaps) == 1 or not has.get("fetchFundingRates")):
-            reads = await one_by_one(
-                *(call, listing.exchange, "fetch_funding_rate", swaps),
-                market_rows.funding_rate,
-                args.max_age,
-                failed,
-            )
-            rows.update((read.value["symbol"], read.value) for read in reads)
+            single = swaps
         elif has.get("fetchFundingRates"):
             for group in _by_direction(listing, swaps):
                 try:
                     read = await _many(call, listing, args, tuple(group))
                 except Failure as failure:
+                    if failure.code is Code.NOT_SUPPORTED and has.get("fetchFundingRate"):
+                        # Such as htx, which lists those of inverse swaps only.
+                        single += group
+                        continue
                     for symbol in group:
                         failed.add(symbol, failure)
                     continue
@@ -68,6 +72,15 @@ async def _get_funding_rates(call: Call, args: _Funding) -> Answer:
                 failed.missing(listing.exchange, missing, "funding rate")
         else:
             raise _not_offered(listing, one=False)
+        if single:
+            alone = await one_by_one(
+                *(call, listing.exchange, "fetch_funding_rate", single),
+                market_rows.funding_rate,
+                args.max_age,
+                failed,
+            )
+            rows.update((read.value["symbol"], read.value) for read in alone)
+            reads += alone
         failed.unless(rows)
     question = {"funding": listing.exchange, "symbols": args.symbols}
     return paged(

@@ -11,9 +11,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from ccxt_mcp.exchanges.catalog import catalog
-from tests.recorded.tape import Tape
+from tests.recorded.tape import Call, Tape
 
-__all__ = ["METHODS", "NOT_ASKED", "PUBLIC", "TOOL", "Asked", "answered", "method_of", "why_not"]
+__all__ = [
+    "METHODS",
+    "NAMED",
+    "NOT_ASKED",
+    "PUBLIC",
+    "TOOL",
+    "Asked",
+    "answered",
+    "method_of",
+    "why_not",
+]
 
 PUBLIC = (
     *("fetchTicker", "fetchTickers", "fetchOrderBook", "fetchOHLCV", "fetchTrades"),
@@ -58,27 +68,35 @@ class Asked:
         names: the tool's names for the call's positional arguments; ``""`` for one it has not.
         rows: the key of its result with the rows; ``""`` for the result itself.
         more: arguments besides.
+        whole: whether it is asked about all symbols: about one it reads with another method.
     """
 
     question: str
     names: tuple[str, ...] = ()
     rows: str = ""
     more: Mapping[str, Any] | None = None
+    whole: bool = False
 
-    def arguments(self, args: tuple[Any, ...]) -> dict[str, Any]:
+    def arguments(self, exchange: str, tool: str, call: Call) -> dict[str, Any]:
         """The tool's arguments for the positional ones of CCXT's method."""
-        pairs = zip(self.names, args, strict=False)
+        pairs = zip(self.names, call.args, strict=False)
         given = {name: value for name, value in pairs if name and value is not None}
+        if self.whole and (exchange, tool) not in NAMED:
+            symbols = given.pop("symbols")
+            if tool == "batch_get_tickers":
+                given["type"] = "swap" if ":" in symbols[0] else "spot"
+        if tool == "batch_get_tickers":
+            given["fields"] = sorted({place.partition(".")[2] for place in call.says})
         return {**given, **(self.more or {})}
 
 
 TOOL: Mapping[str, Asked] = {
     "get_ticker": Asked("fetchTicker", ("symbol",), "ticker"),
-    "batch_get_tickers": Asked("fetchTickers", ("symbols",), "tickers"),
+    "batch_get_tickers": Asked("fetchTickers", ("symbols",), "tickers", whole=True),
     "get_orderbook": Asked("fetchOrderBook", ("symbol", "limit")),
     "get_ohlcv": Asked("fetchOHLCV", ("symbol", "timeframe", "since", "limit"), "candles"),
     "get_trades": Asked("fetchTrades", ("symbol", "since", "limit"), "trades"),
-    "get_funding_rates": Asked("fetchFundingRates", ("symbols",), "fundingRates"),
+    "get_funding_rates": Asked("fetchFundingRates", ("symbols",), "fundingRates", whole=True),
     "account_balance": Asked("fetchBalance", (), "balances", {"includeZero": True}),
     "get_open_orders": Asked("fetchOpenOrders", ("symbol",), "orders"),
     "get_order": Asked("fetchOrder", ("orderId", "symbol"), "order"),
@@ -87,6 +105,13 @@ TOOL: Mapping[str, Asked] = {
     "get_positions": Asked("fetchPositions", ("symbols",), "positions"),
 }
 """Tool → how it is asked. A tool that is not here stands in ``NOT_ASKED``."""
+
+NAMED: Mapping[tuple[str, str], str] = {
+    ("bybit", "batch_get_tickers"): "all swaps are all linear ones; the inverse one is recorded",
+    ("bybit", "get_funding_rates"): "no rates of all with `defaultType` spot, which is recorded",
+    ("htx", "get_funding_rates"): "lists those of inverse swaps only",
+}
+"""(exchange, tool) → why it is asked about the recorded symbols, where others are about all."""
 
 NOT_ASKED: Mapping[str, str] = {
     "list_exchanges": "asks no exchange",

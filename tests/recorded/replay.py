@@ -27,6 +27,7 @@ class Answer:
         method: of the request.
         path: of the request, whole.
         asks: fields of the request's query or body (JSON or form) that it must have.
+        about: fields that say which market or coin is meant: what they must be if they are there.
         body: what is answered.
         name: how the answer is called in the list.
     """
@@ -34,6 +35,7 @@ class Answer:
     method: str
     path: str
     asks: Mapping[str, Any]
+    about: Mapping[str, Any]
     body: Any
     name: str
 
@@ -42,6 +44,7 @@ class Answer:
             method == self.method
             and path == self.path
             and all(str(asked.get(key)) == str(value) for key, value in self.asks.items())
+            and all(str(asked.get(key, value)) == str(value) for key, value in self.about.items())
         )
 
 
@@ -53,6 +56,7 @@ class Replay:
         answers: the first that fits is given.
         spoil: what becomes of an answer's JSON before it is sent, given its name.
         served: names of the answers given.
+        asked: what each of them was asked with, in the same order.
         unexpected: requests that no answer fits, as ``METHOD /path?query body``.
     """
 
@@ -60,6 +64,7 @@ class Replay:
     spoil: Callable[[Answer], str] = field(default=lambda answer: json.dumps(answer.body))
     url: str = ""
     served: list[str] = field(default_factory=list)
+    asked: list[Mapping[str, Any]] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
 
     async def _handle(self, request: web.Request) -> web.Response:
@@ -69,6 +74,7 @@ class Replay:
         for answer in self.answers:
             if answer.fits(request.method, path, asked):
                 self.served.append(answer.name)
+                self.asked.append(asked)
                 return web.Response(text=self.spoil(answer), content_type="application/json")
         self.unexpected.append(f"{request.method} {request.rel_url} {text}".strip())
         return web.json_response({"replay": "nothing is recorded for this request"}, status=404)

@@ -4,7 +4,7 @@ Owns: reading it. A file has
 
 - ``options``: the profile's, where the class would ask for more than is recorded;
 - ``sources``: name → where answers come from;
-- ``answers``: name → ``request`` (``GET /path``), ``asks``, ``source``, ``body``;
+- ``answers``: name → ``request`` (``GET /path``), ``asks``, ``about``, ``source``, ``body``;
 - ``calls``: CCXT's method → ``args`` (after CCXT's signature), ``answers`` (their names) and
   ``says``: a place in the result → the place in an answer where the same value stands, as
   ``name:data.0.last``;
@@ -76,7 +76,7 @@ def tape_of(exchange: str) -> Tape:
 
 def _answer(name: str, each: Mapping[str, Any]) -> Answer:
     method, path = each["request"].split(" ")
-    return Answer(method, path, each.get("asks", {}), each["body"], name)
+    return Answer(method, path, each.get("asks", {}), each.get("about", {}), each["body"], name)
 
 
 def at(value: Any, path: str) -> Any:

@@ -96,3 +96,12 @@ def test_text_longer_than_the_limit_is_shortened_visibly() -> None:
 def test_only_a_boolean_is_a_boolean(value: Any) -> None:
     """Nothing that merely counts as true or false is passed off as one."""
     assert values.boolean(value) is None
+
+
+@pytest.mark.parametrize(
+    ("given_", "expected"),
+    [("0", None), ("0.00000", None), (0.0, None), ("", None), ("1500", "1500"), ("-10.0", "-10.0")],
+)
+def test_a_trigger_of_zero_is_none(given_: Any, expected: str | None) -> None:
+    """Exchanges fill the field of every plain order with it."""
+    assert values.trigger(given_) == expected
