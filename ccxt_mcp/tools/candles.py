@@ -16,10 +16,10 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from ccxt_mcp.calls import market_rows, projection
 from ccxt_mcp.calls.bounds import PAGED_SCHEMA, Answer
 from ccxt_mcp.calls.cursors import Paging, Position, foreign
 from ccxt_mcp.calls.pipeline import Call
+from ccxt_mcp.calls.projection import market_data, market_rows
 from ccxt_mcp.errors import Code, Failure
 from ccxt_mcp.exchanges.listing import Listing
 from ccxt_mcp.tools.arguments import Cursor, Since, did_you_mean
@@ -324,7 +324,7 @@ CANDLES_TOOL = Tool(
         timeframe={"type": "string"},
         candles={
             "type": "array",
-            "description": f"[{', '.join(projection.CANDLE_COLUMNS)}]; timestamp: ms, UTC.",
+            "description": f"[{', '.join(market_data.CANDLE_COLUMNS)}]; timestamp: ms, UTC.",
             "items": {
                 "type": "array",
                 "items": {"type": ["number", "null"]},

@@ -13,10 +13,10 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from ccxt_mcp.calls import market_rows
 from ccxt_mcp.calls.bounds import PAGED_SCHEMA, Answer, page
 from ccxt_mcp.calls.cursors import Paging, Position, foreign
 from ccxt_mcp.calls.pipeline import Call
+from ccxt_mcp.calls.projection import market_rows
 from ccxt_mcp.tools.arguments import Cursor, Since
 from ccxt_mcp.tools.of_market import Enough, OfMarket, Walk, together
 from ccxt_mcp.tools.tool import ANSWERED_BY, FRESHNESS, Tool, result_schema

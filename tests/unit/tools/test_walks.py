@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ccxt_mcp.calls import market_rows
+from ccxt_mcp.calls.projection import market_rows
 from ccxt_mcp.errors import Failure
 from ccxt_mcp.tools.candles import _Range, length_of
 from ccxt_mcp.tools.trades import _Onward, _start_of
