@@ -14,7 +14,7 @@ from ccxt_mcp.calls.bounds import PAGED_SCHEMA, Answer
 from ccxt_mcp.calls.pipeline import Call
 from ccxt_mcp.calls.projection.orders import FILL, fills
 from ccxt_mcp.tools.of_account import MAX_ROWS, OrderId, listed, same_id
-from ccxt_mcp.tools.past import BOTH_WAYS, PastArguments, told
+from ccxt_mcp.tools.past import BOTH_WAYS, PastArguments, past_answer
 from ccxt_mcp.tools.tool import Tool
 
 __all__ = ["MY_TRADES_TOOL"]
@@ -34,7 +34,7 @@ async def _get_my_trades(call: Call, args: _Trades) -> Answer:
             chosen = (r for r in rows if wanted is None or same_id(r.get("order"), wanted, ""))
             return fills(chosen)
 
-        return await told(
+        return await past_answer(
             call, lease, args, "trades", "fetch_my_trades", symbol, of_the_order, "fills"
         )
 

@@ -19,13 +19,7 @@ from ccxt_mcp.calls.pipeline import Call
 from ccxt_mcp.errors import Code, Failure
 from ccxt_mcp.exchanges.catalog import catalog
 from ccxt_mcp.exchanges.methods import Method
-from ccxt_mcp.tools.arguments import (
-    Account,
-    Arguments,
-    Cursor,
-    Exchange,
-    MaxAge,
-)
+from ccxt_mcp.tools.arguments import Account, Arguments, Cursor, Exchange, MaxAge
 from ccxt_mcp.tools.method_arguments import arguments_of, extras_of, ordered
 from ccxt_mcp.tools.method_search import known
 from ccxt_mcp.tools.tool import ANSWERED_BY, FRESHNESS, Tool, result_schema

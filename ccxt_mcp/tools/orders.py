@@ -18,7 +18,7 @@ from ccxt_mcp.calls.pipeline import Call
 from ccxt_mcp.calls.projection.orders import order, orders
 from ccxt_mcp.tools.arguments import Account, Arguments, Cursor, Exchange
 from ccxt_mcp.tools.of_account import MAX_ROWS, listed, naming_the_symbol, remarked
-from ccxt_mcp.tools.past import BOTH_WAYS, PastArguments, past_method, told
+from ccxt_mcp.tools.past import BOTH_WAYS, PastArguments, past_answer, past_method
 from ccxt_mcp.tools.tool import Tool
 
 __all__ = ["OPEN_ORDERS_TOOL", "ORDER_HISTORY_TOOL"]
@@ -82,7 +82,9 @@ async def _get_order_history(call: Call, args: PastArguments) -> Answer:
             return orders(row for row in rows if row.get("status") != "open")
 
         mixed = _MIXED_IN if method == "fetch_orders" else 0
-        return await told(call, lease, args, "orders", method, symbol, past, "past orders", mixed)
+        return await past_answer(
+            call, lease, args, "orders", method, symbol, past, "past orders", mixed
+        )
 
 
 _PLAIN_ORDER = {"type": "object", "description": "As get_order describes it."}

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from ccxt_mcp.calls.bounds import Answer, page, paged
-from ccxt_mcp.calls.cursors import Paging, foreign
+from ccxt_mcp.calls.cursors import Paging, of_form
 from ccxt_mcp.calls.history import Stretch, forward, place
 from ccxt_mcp.calls.pipeline import Call
 from ccxt_mcp.errors import Code, Failure
@@ -23,7 +23,7 @@ from ccxt_mcp.exchanges.lease import Lease
 from ccxt_mcp.tools.arguments import Account, Arguments, Cursor, Exchange, Since
 from ccxt_mcp.tools.of_account import MAX_ROWS, naming_the_symbol, remarked
 
-__all__ = ["BOTH_WAYS", "UNIFIED", "PastArguments", "past_method", "told"]
+__all__ = ["BOTH_WAYS", "UNIFIED", "PastArguments", "past_answer", "past_method"]
 
 _NeededSymbol = Annotated[
     str,
@@ -65,7 +65,7 @@ def past_method(call: Call, lease: Lease) -> str:
     return next(native, "fetch_closed_orders")
 
 
-async def told(
+async def past_answer(
     call: Call,
     lease: Lease,
     args: PastArguments,
@@ -132,8 +132,8 @@ async def told(
     paging = Paging(question, place, args.cursor)
 
     after = paging.after
-    if after is not None and [type(part) for part in after] != [int, str]:
-        raise foreign()
+    if after is not None:
+        of_form(after, int, str)
 
     async def ask(since: int, until: int | None) -> list[Any]:
         params = {**how.params, **({} if until is None else how.until(until))}
