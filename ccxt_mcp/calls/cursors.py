@@ -18,7 +18,7 @@ import orjson
 
 from ccxt_mcp.errors import Code, Failure
 
-__all__ = ["MAX_CURSOR", "Paging", "Position", "foreign"]
+__all__ = ["MAX_CURSOR", "Paging", "Position", "foreign", "of_form"]
 
 MAX_CURSOR = 512
 """Characters of a cursor."""
@@ -87,6 +87,20 @@ class Paging:
         if not all(type(part) in (str, int, float) for part in read):
             raise foreign()
         return tuple(read[1:])
+
+
+def of_form(position: Position, *kinds: type[int] | type[str]) -> tuple[Any, ...]:
+    """A cursor's place, if it is made of these kinds: anybody can have written it.
+
+    Raises:
+        Failure: ``invalid_argument`` if it is not, or has a number that no row has (below 0, or
+            from 2 ** 53 on).
+    """
+    if [type(part) for part in position] != list(kinds):
+        raise foreign()
+    if any(isinstance(part, int) and not 0 <= part < 2**53 for part in position):
+        raise foreign()
+    return position
 
 
 def foreign() -> Failure:

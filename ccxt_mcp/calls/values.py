@@ -2,7 +2,7 @@
 
 Owns: the rule that a value leaves in its documented form or not at all. Each function returns the
 value, or None for "not known", which leaves the field out of the result. NaN and infinity are
-never known. Refuses: whole structures (``projection.py``).
+never known. Refuses: whole structures (``projection/``).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How exchanges answer questions about an account's past, and by which names they know an order.
 
 Owns: two tables of data, each row with where it comes from. Refuses: asking (``calls/history``,
-``tools/orders``). Sources are CCXT's classes at the pinned version, by exchange id; a test finds
+``tools/past.py and tools/order_lookup``). Sources are CCXT's classes at the pinned version, by exchange id; a test finds
 each parameter in them.
 """
 

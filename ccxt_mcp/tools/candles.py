@@ -1,64 +1,35 @@
-"""Candles: the tool, and how a range of them is put together from an exchange's pages.
+"""Candles: the tool, and which range of them is meant.
 
-Owns: which range is meant, when it is at its end, and that no candle comes twice or is left out.
-Refuses: the requests' bounds (``of_market.py``).
-
-A candle belongs to a range by the time at which it opens: ``since`` is in, ``until`` is not. An
-exchange may send fewer candles than it was asked for because its pages are smaller, or none because
-nobody traded; neither means that there are no more. So a range is walked by time, never by number.
+Owns: its arguments, words and schema, when a kept answer is too old, and where the next page goes
+on. Refuses: how a range is put together (``candle_range.py``) and the requests' bounds
+(``of_market.py``).
 """
 
 from __future__ import annotations
 
-import re
 import time
 from typing import Annotated, Any
 
 from pydantic import Field
 
-from ccxt_mcp.calls import market_rows, projection
 from ccxt_mcp.calls.bounds import PAGED_SCHEMA, Answer
-from ccxt_mcp.calls.cursors import Paging, Position, foreign
+from ccxt_mcp.calls.cursors import Paging, Position, foreign, of_form
 from ccxt_mcp.calls.pipeline import Call
+from ccxt_mcp.calls.projection import market_data, market_rows
 from ccxt_mcp.errors import Code, Failure
 from ccxt_mcp.exchanges.listing import Listing
 from ccxt_mcp.tools.arguments import Cursor, Since, did_you_mean
+from ccxt_mcp.tools.candle_range import Range, length_of
 from ccxt_mcp.tools.of_market import Enough, OfMarket, Walk, together
 from ccxt_mcp.tools.tool import ANSWERED_BY, FRESHNESS, Tool, result_schema
 
-__all__ = ["CANDLES_TOOL", "length_of"]
+__all__ = ["CANDLES_TOOL"]
 
 _MOST = 1_000
 """Candles that are fetched for one answer; about 900 fit into it."""
 _USUAL = 500
 """Candles of one request where CCXT does not know the exchange's limit."""
 _DAY = 86_400_000
-_UNITS = {
-    "s": 1_000,
-    "m": 60_000,
-    "h": 3_600_000,
-    "d": _DAY,
-    "w": 7 * _DAY,
-    # The shortest: a step that is too long would leave candles out.
-    "M": 28 * _DAY,
-    "y": 365 * _DAY,
-}
-_WIDER = (1, 2, 4)
-"""How far to look back for an older candle, in pages, before there is none."""
-
-
-def length_of(timeframe: str) -> int:
-    """Milliseconds of a unified timeframe (``5m``), of months and years the shortest.
-
-    Raises:
-        Failure: ``invalid_argument`` for what is none.
-    """
-    match = re.fullmatch(r"([1-9][0-9]{0,4})([smhdwMy])", timeframe, re.ASCII)
-    if match is None:
-        raise Failure(
-            Code.INVALID_ARGUMENT, "`timeframe` must be a number with s, m, h, d, w, M or y."
-        )
-    return int(match[1]) * _UNITS[match[2]]
 
 
 class _Candles(OfMarket):
@@ -83,87 +54,6 @@ class _Candles(OfMarket):
     cursor: Cursor | None = None
 
 
-class _Range:
-    """The candles of one market, walked in either direction.
-
-    Args:
-        walk: asks for them.
-        symbol: unified.
-        timeframe: unified.
-        batch: the most that one request brings.
-        now: milliseconds since 1970.
-
-    Mutable: ``rows``, found so far, oldest first, without a gap; ``edge``, the time up to which a
-    walk forward has looked.
-    """
-
-    def __init__(self, walk: Walk, symbol: str, timeframe: str, batch: int, now: int) -> None:
-        self._walk = walk
-        self._key = (symbol, timeframe)
-        self._length = length_of(timeframe)
-        self._batch = batch
-        self._now = now
-        self.rows: list[list[Any]] = []
-        self.edge = 0
-
-    async def forward(self, start: int, end: int, most: int, *, tell: bool = True) -> bool:
-        """The oldest candles that open in [start, end); whether there may be more of them."""
-        self.edge, looked = start, False
-        while self.edge < end and len(self.rows) < most:
-            if tell and self.rows:
-                await self._walk.told(len(self.rows), most, "candles")
-            asked = min(self._batch, most - len(self.rows))
-            found = await self._walk.ask(*self._key, self.edge, asked)
-            fresh = [row for row in found if self.edge <= row[0] < end]
-            if fresh:
-                over = len(self.rows) + len(fresh) > most
-                self.rows += fresh[: most - len(self.rows)]
-                self.edge = self.rows[-1][0] + 1
-                if not over and (found[-1][0] + self._length >= end or self._is_open(found[-1])):
-                    return False
-            elif found and found[-1][0] >= end:
-                return False
-            else:
-                # Nothing from here on, or nothing for a while: an exchange that looks at a window
-                # from `since` says the same to both.
-                beyond = self.edge + asked * self._length
-                if beyond < end and not looked:
-                    latest = await self._walk.ask(*self._key, None, asked)
-                    if not latest or latest[-1][0] < self.edge:
-                        return False
-                    looked = True
-                self.edge = beyond
-        return self.edge < end
-
-    def _is_open(self, row: list[Any]) -> bool:
-        """Whether a candle is not closed yet: after it there is none."""
-        return bool(row[0] + self._length > self._now)
-
-    async def backward(self, end: int | None, most: int) -> bool:
-        """The latest candles that open before ``end``; whether there may be older ones."""
-        if end is None:
-            found = await self._walk.ask(*self._key, None, min(self._batch, most))
-            self.rows = found[-most:]
-            if not self.rows:
-                return False
-            end = self.rows[0][0]
-        while len(self.rows) < most and end > 0:
-            await self._walk.told(len(self.rows), most, "candles")
-            page = min(self._batch, most - len(self.rows)) * self._length
-            for wider in _WIDER:
-                older = _Range(self._walk, *self._key, self._batch, self._now)
-                start = max(0, end - wider * page)
-                await older.forward(start, end, most * wider + wider, tell=False)
-                end = start
-                if older.rows:
-                    self.rows = older.rows + self.rows
-                    break
-            else:
-                return False
-        self.rows = self.rows[-most:]
-        return True
-
-
 async def _get_ohlcv(call: Call, args: _Candles) -> Answer:
     listing = await call.listing(args.exchange, "fetch_ohlcv")
     symbol = await call.symbol(listing, args.symbol)
@@ -180,7 +70,7 @@ async def _get_ohlcv(call: Call, args: _Candles) -> Answer:
         raise Failure(Code.INVALID_ARGUMENT, "`since` must be before `until`.")
     batch = min(listing.most(symbol, "fetchOHLCV") or _USUAL, _MOST)
     now = round(time.time() * 1000)
-    found = _Range(walk, symbol, args.timeframe, batch, now)
+    found = Range(walk, symbol, args.timeframe, batch, now)
     question = {
         "candles": listing.exchange,
         "symbol": symbol,
@@ -198,7 +88,7 @@ async def _get_ohlcv(call: Call, args: _Candles) -> Answer:
 
 
 async def _from(
-    found: _Range,
+    found: Range,
     walk: Walk,
     args: _Candles,
     question: dict[str, Any],
@@ -208,7 +98,7 @@ async def _from(
     paging = Paging(question, lambda row: (row[0],), args.cursor)
     start = args.since or 0
     if paging.after is not None:
-        (after,) = _whole(paging.after, 1)
+        (after,) = of_form(paging.after, int)
         start = max(start, after + 1)
     try:
         more = await found.forward(start, end, min(args.limit, _MOST))
@@ -223,7 +113,7 @@ async def _from(
 
 
 async def _latest(
-    found: _Range,
+    found: Range,
     walk: Walk,
     args: _Candles,
     question: dict[str, Any],
@@ -242,7 +132,7 @@ async def _latest(
 
     paging = Paging(question, order, args.cursor)
     if paging.after is not None:
-        before, wanted = _whole(paging.after, 2)
+        before, wanted = of_form(paging.after, int, int)
         if wanted > 5000:
             raise foreign()
     try:
@@ -270,21 +160,10 @@ def _data(question: dict[str, Any], walk: Walk, rows: list[list[Any]]) -> dict[s
 
 
 def _say(data: dict[str, Any], walk: Walk, cursor: str) -> None:
-    why = f", since {walk.stopped}" if walk.stopped is not None else ""
     data["truncated"] = True
     data["nextCursor"] = cursor
-    data["notice"] = (
-        f"Shown: {len(data['candles'])} candles{why}; there may be more. "
-        "Pass `nextCursor` as `cursor` to go on."
-    )
-
-
-def _whole(position: Position, count: int) -> tuple[int, ...]:
-    """The numbers of a cursor, which anybody can have written."""
-    numbers = tuple(part for part in position if type(part) is int and 0 <= part < 2**53)
-    if len(numbers) != count or len(position) != count:
-        raise foreign()
-    return numbers
+    shown = walk.shown(len(data["candles"]), "candles")
+    data["notice"] = f"{shown} Pass `nextCursor` as `cursor` to go on."
 
 
 def _within_the_candle(length: int, max_age: float | None) -> float:
@@ -324,7 +203,7 @@ CANDLES_TOOL = Tool(
         timeframe={"type": "string"},
         candles={
             "type": "array",
-            "description": f"[{', '.join(projection.CANDLE_COLUMNS)}]; timestamp: ms, UTC.",
+            "description": f"[{', '.join(market_data.CANDLE_COLUMNS)}]; timestamp: ms, UTC.",
             "items": {
                 "type": "array",
                 "items": {"type": ["number", "null"]},

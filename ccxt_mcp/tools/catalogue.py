@@ -11,10 +11,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from ccxt_mcp.calls import projection
 from ccxt_mcp.calls.bounds import PAGED_SCHEMA, Answer, paged
 from ccxt_mcp.calls.cursors import Paging
 from ccxt_mcp.calls.pipeline import Call
+from ccxt_mcp.calls.projection import market_data
 from ccxt_mcp.exchanges.budgets import budget_of, default_pool
 from ccxt_mcp.exchanges.catalog import ExchangeFacts
 from ccxt_mcp.exchanges.methods import methods, upstream_limits
@@ -156,7 +156,7 @@ async def _get_markets(call: Call, args: _Markets) -> Answer:
         (market for market in listing.markets.values() if _matches(market, args, wanted, quote)),
         Paging(question, lambda market: (market["symbol"],), args.cursor),
         args.limit,
-        project=projection.MARKET.project,
+        project=market_data.MARKET.project,
         exchange=listing.exchange,
         fetchedAt=round(listing.fetched_at * 1000),
         cached=True,
@@ -243,7 +243,7 @@ CATALOGUE_TOOLS = (
         output=result_schema(
             ("exchange", "markets", "total", "truncated", *FRESHNESS),
             exchange=ANSWERED_BY,
-            markets={"type": "array", "items": projection.MARKET.schema()},
+            markets={"type": "array", "items": market_data.MARKET.schema()},
             **FRESHNESS,
             **PAGED_SCHEMA,
         ),

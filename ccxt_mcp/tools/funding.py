@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from ccxt_mcp.calls import market_rows
 from ccxt_mcp.calls.bounds import PAGED_SCHEMA, Answer, paged
 from ccxt_mcp.calls.cursors import Paging
 from ccxt_mcp.calls.pipeline import Call
+from ccxt_mcp.calls.projection import market_rows
 from ccxt_mcp.calls.public_reads import Read
 from ccxt_mcp.errors import Code, Failure
 from ccxt_mcp.exchanges.listing import Listing

@@ -12,9 +12,10 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from ccxt_mcp.calls import projection, values
+from ccxt_mcp.calls import values
 from ccxt_mcp.calls.bounds import CUT_SCHEMA, Answer
 from ccxt_mcp.calls.pipeline import Call
+from ccxt_mcp.calls.projection import market_data
 from ccxt_mcp.tools.candles import CANDLES_TOOL
 from ccxt_mcp.tools.funding import FUNDING_TOOL
 from ccxt_mcp.tools.of_market import OfMarket
@@ -29,7 +30,7 @@ async def _get_ticker(call: Call, args: OfMarket) -> Answer:
     listing = await call.listing(args.exchange, "fetch_ticker")
     symbol = await call.symbol(listing, args.symbol)
     read = await call.read(
-        listing.exchange, "fetch_ticker", symbol, project=projection.ticker, max_age=args.max_age
+        listing.exchange, "fetch_ticker", symbol, project=market_data.ticker, max_age=args.max_age
     )
     return Answer({"exchange": listing.exchange, "ticker": read.value, **read.freshness})
 
@@ -40,8 +41,8 @@ class _Book(OfMarket):
 
 def _book(raw: Mapping[str, Any], symbol: str, limit: int) -> dict[str, Any]:
     data: dict[str, Any] = {
-        "bids": projection.levels(raw.get("bids"), limit),
-        "asks": projection.levels(raw.get("asks"), limit),
+        "bids": market_data.levels(raw.get("bids"), limit),
+        "asks": market_data.levels(raw.get("asks"), limit),
     }
     for key in ("timestamp", "nonce"):
         value = values.integer(raw.get(key))
@@ -83,7 +84,7 @@ MARKET_TOOLS = (
         output=result_schema(
             ("exchange", "ticker", *FRESHNESS),
             exchange=ANSWERED_BY,
-            ticker=projection.TICKER.schema(),
+            ticker=market_data.TICKER.schema(),
             **FRESHNESS,
         ),
         run=_get_ticker,

@@ -111,6 +111,11 @@ class Walk:
         if self._call.progress is not None:
             await self._call.progress.count(done, total, f"{done} of {total} {what}")
 
+    def shown(self, count: int, what: str) -> str:
+        """The words of an answer that is not known to be all."""
+        why = f", since {self.stopped}" if self.stopped is not None else ""
+        return f"Shown: {count} {what}{why}; there may be more."
+
     async def _read(self, args: tuple[Hashable, ...], params: Mapping[str, Any] | None) -> Any:
         read = await self._call.read(
             *self._question,

@@ -23,15 +23,32 @@ from ccxt_mcp.tools.account import ACCOUNT_TOOLS
 from ccxt_mcp.tools.arguments import shown_name
 from ccxt_mcp.tools.boundary import Boundary
 from ccxt_mcp.tools.catalogue import CATALOGUE_TOOLS
-from ccxt_mcp.tools.longtail import LONG_TAIL_TOOLS
+from ccxt_mcp.tools.fills import MY_TRADES_TOOL
+from ccxt_mcp.tools.longtail import CALL_READ_METHOD_TOOL
 from ccxt_mcp.tools.market import MARKET_TOOLS
+from ccxt_mcp.tools.method_search import DESCRIBE_METHOD_TOOL
+from ccxt_mcp.tools.order_lookup import ORDER_TOOL
+from ccxt_mcp.tools.orders import OPEN_ORDERS_TOOL, ORDER_HISTORY_TOOL
+from ccxt_mcp.tools.positions import POSITIONS_TOOL
 from ccxt_mcp.tools.prompts import Prompts
 from ccxt_mcp.tools.resources import Resources, one_page
 from ccxt_mcp.tools.status import STATUS_TOOLS
 
 __all__ = ["INSTRUCTIONS", "TOOLS", "build_server"]
 
-TOOLS = (*CATALOGUE_TOOLS, *MARKET_TOOLS, *ACCOUNT_TOOLS, *LONG_TAIL_TOOLS, *STATUS_TOOLS)
+TOOLS = (
+    *CATALOGUE_TOOLS,
+    *MARKET_TOOLS,
+    *ACCOUNT_TOOLS,
+    POSITIONS_TOOL,
+    OPEN_ORDERS_TOOL,
+    ORDER_TOOL,
+    ORDER_HISTORY_TOOL,
+    MY_TRADES_TOOL,
+    DESCRIBE_METHOD_TOOL,
+    CALL_READ_METHOD_TOOL,
+    *STATUS_TOOLS,
+)
 """Every tool, in the order of ``tools/list``."""
 
 INSTRUCTIONS = """\

@@ -1,6 +1,6 @@
 """Tickers of many markets: the tool, and the cheapest way to ask for them.
 
-Owns: which requests are made for which symbols. Refuses: projection (``calls/market_rows.py``) and
+Owns: which requests are made for which symbols. Refuses: projection (``calls/projection``) and
 single tickers (``market.py``).
 """
 
@@ -11,10 +11,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from ccxt_mcp.calls import market_rows, projection
 from ccxt_mcp.calls.bounds import PAGED_SCHEMA, Answer, paged
 from ccxt_mcp.calls.cursors import Paging
 from ccxt_mcp.calls.pipeline import Call
+from ccxt_mcp.calls.projection import market_data, market_rows
 from ccxt_mcp.calls.public_reads import Read
 from ccxt_mcp.errors import Code, Failure
 from ccxt_mcp.exchanges.listing import Listing
@@ -29,7 +29,7 @@ _BINANCE = frozenset({"binance", "binanceus", "binanceusdm", "binancecoinm"})
 _HALF_PRICE = 100
 """Named symbols up to which Binance's spot tickers cost less than all of them."""
 
-_FIELDS = tuple(each.name for each in projection.TICKER.fields)
+_FIELDS = tuple(each.name for each in market_data.TICKER.fields)
 
 
 class _Tickers(Aged):
@@ -185,7 +185,7 @@ async def _named(
         # The same question as get_ticker's, so the same answer serves both.
         alone = await one_by_one(
             *(call, listing.exchange, "fetch_ticker", single),
-            projection.ticker,
+            market_data.ticker,
             args.max_age,
             failed,
         )

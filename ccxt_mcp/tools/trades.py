@@ -13,10 +13,10 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from ccxt_mcp.calls import market_rows
 from ccxt_mcp.calls.bounds import PAGED_SCHEMA, Answer, page
-from ccxt_mcp.calls.cursors import Paging, Position, foreign
+from ccxt_mcp.calls.cursors import Paging, Position, foreign, of_form
 from ccxt_mcp.calls.pipeline import Call
+from ccxt_mcp.calls.projection import market_rows
 from ccxt_mcp.tools.arguments import Cursor, Since
 from ccxt_mcp.tools.of_market import Enough, OfMarket, Walk, together
 from ccxt_mcp.tools.tool import ANSWERED_BY, FRESHNESS, Tool, result_schema
@@ -133,7 +133,7 @@ async def _get_trades(call: Call, args: _Trades) -> Answer:
     paging = Paging(question, lambda row: by_row[id(row)], args.cursor)
     after = _start_of(args.since)
     if paging.after is not None:
-        after = _checked(paging.after)
+        after = of_form(paging.after, int, int, str)
     window = _WINDOWS.get(call.gateway.profile(listing.exchange).exchange, 0)
     onward = _Onward(walk, symbol, after, cap, window)
     try:
@@ -161,8 +161,7 @@ async def _get_trades(call: Call, args: _Trades) -> Answer:
         end: Any = {"place": onward.last}
         by_row[id(end)] = onward.last
         data["nextCursor"] = paging.cursor(end if all_shown else shown[-1])
-        why = f", since {walk.stopped}" if walk.stopped is not None else ""
-        notice.append(f"Shown: {len(shown)} trades{why}; there may be more.")
+        notice.append(walk.shown(len(shown), "trades"))
         notice.append(_GO_ON)
     if notice:
         data["notice"] = " ".join(notice)
@@ -170,18 +169,6 @@ async def _get_trades(call: Call, args: _Trades) -> Answer:
 
 
 _GO_ON = "Pass `nextCursor` as `cursor` for the next ones."
-
-
-def _checked(position: Position) -> Position:
-    """The place of a cursor, which anybody can have written."""
-    if len(position) != 3:
-        raise foreign()
-    at, length, name = position
-    if type(at) is not int or not 0 <= at < 2**53:
-        raise foreign()
-    if type(length) is not int or not isinstance(name, str):
-        raise foreign()
-    return position
 
 
 TRADES_TOOL = Tool(

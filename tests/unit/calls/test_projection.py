@@ -9,8 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ccxt_mcp.calls import projection
-from ccxt_mcp.calls.projection import BALANCE, MARKET, ORDER, TICKER, Structure
+from ccxt_mcp.calls.projection import holdings, market_data, orders
+from ccxt_mcp.calls.projection.holdings import BALANCE
+from ccxt_mcp.calls.projection.market_data import MARKET, TICKER
+from ccxt_mcp.calls.projection.orders import ORDER
+from ccxt_mcp.calls.projection.structure import Structure
 from ccxt_mcp.errors import Code, Failure
 
 JSON = st.recursive(
@@ -81,61 +84,61 @@ def test_zero_balances_are_dropped_unless_asked_for() -> None:
         "LTC": {"free": "0", "used": "0", "total": "0", "debt": "0.5"},
         "XRP": {"free": "0.0", "used": "0.0", "total": None},
     }
-    rows = projection.balances(balance, include_zero=False)
+    rows = holdings.balances(balance, include_zero=False)
     assert [row["currency"] for row in rows] == ["BTC", "LTC"]
-    everything = projection.balances(balance, include_zero=True)
+    everything = holdings.balances(balance, include_zero=True)
     assert [row["currency"] for row in everything] == ["BTC", "ETH", "LTC", "XRP"]
 
 
 def test_a_book_keeps_its_order_and_its_depth() -> None:
     """Levels come best first, at most as many as wanted."""
     raw = [[1.5, 2.0, 12345], [1.4, "3"], [1.3, 1]]
-    assert projection.levels(raw, 3) == [[1.5, 2.0], [1.4, 3.0], [1.3, 1]]
-    assert projection.levels(raw, 1) == [[1.5, 2.0]]
-    assert projection.levels(None, 5) == []
+    assert market_data.levels(raw, 3) == [[1.5, 2.0], [1.4, 3.0], [1.3, 1]]
+    assert market_data.levels(raw, 1) == [[1.5, 2.0]]
+    assert market_data.levels(None, 5) == []
 
 
 @pytest.mark.parametrize("level", [[1.4, None], [None, None], [1.4, float("nan")], ["x", 1.0]])
 def test_a_level_that_cannot_be_read_condemns_the_book(level: list[Any]) -> None:
     """Before: it was left out, so that a book of garbage was an empty book, as if nobody traded."""
     with pytest.raises(Failure, match="level of the book") as caught:
-        projection.levels([[1.5, 2.0], level], 5)
+        market_data.levels([[1.5, 2.0], level], 5)
     assert caught.value.code is Code.BAD_RESPONSE
 
 
 def test_a_currency_of_which_nothing_is_known_is_not_zero() -> None:
     """Before: it was dropped with the empty ones, so that nulls made an empty account."""
     balance = {"total": {"BTC": None}, "BTC": {"free": None, "used": None, "total": None}}
-    assert projection.balances(balance, include_zero=False) == [{"currency": "BTC"}]
+    assert holdings.balances(balance, include_zero=False) == [{"currency": "BTC"}]
 
 
 def test_an_order_without_an_id_is_not_invented() -> None:
     """CCXT makes an order with `filled: 0` of anything in the list; either kind of id will do."""
     kept = [{"id": "1", "filled": "0"}, {"clientOrderId": "a", "filled": "0"}]
-    assert projection.orders(kept) == kept
+    assert orders.orders(kept) == kept
     with pytest.raises(Failure, match="without an id") as caught:
-        projection.orders([*kept, {"id": None, "filled": "0", "postOnly": False}])
+        orders.orders([*kept, {"id": None, "filled": "0", "postOnly": False}])
     assert caught.value.code is Code.BAD_RESPONSE
 
 
 def test_a_ticker_is_the_one_that_was_asked_for() -> None:
     """Another symbol's price, or no number at all, is not passed on as this symbol's."""
-    assert projection.ticker({"symbol": None, "last": 5}, "A/B") == {"symbol": "A/B", "last": 5}
+    assert market_data.ticker({"symbol": None, "last": 5}, "A/B") == {"symbol": "A/B", "last": 5}
     for wrong in ({"symbol": "C/D", "last": 5}, {"symbol": "A/B", "timestamp": 1}, {}):
         with pytest.raises(Failure, match="A/B") as caught:
-            projection.ticker(wrong, "A/B")
+            market_data.ticker(wrong, "A/B")
         assert caught.value.code is Code.BAD_RESPONSE
 
 
 def test_an_unknown_value_in_a_candle_is_null() -> None:
     """A candle keeps six positions, since their meaning is their place."""
-    assert projection.candles([[1, 2, 3.0, None, float("inf"), 5]]) == [[1, 2, 3.0, None, None, 5]]
-    assert projection.candles([[1, 2, 3, 4, 5]]) == [[1, 2, 3, 4, 5, None]]
+    assert market_data.candles([[1, 2, 3.0, None, float("inf"), 5]]) == [[1, 2, 3.0, None, None, 5]]
+    assert market_data.candles([[1, 2, 3, 4, 5]]) == [[1, 2, 3, 4, 5, None]]
 
 
 @pytest.mark.parametrize("row", [[], [None] * 6, ["x", 1, 2, 3, 4, 5]])
 def test_a_candle_without_a_time_is_none(row: list[Any]) -> None:
     """Before: anything in the list became a candle of nulls."""
     with pytest.raises(Failure, match="without a time") as caught:
-        projection.candles([[1, 2, 3, 4, 5, 6], row])
+        market_data.candles([[1, 2, 3, 4, 5, 6], row])
     assert caught.value.code is Code.BAD_RESPONSE

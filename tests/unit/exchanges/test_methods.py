@@ -26,7 +26,7 @@ from ccxt_mcp.settings import ExchangeProfile
 
 GENERATE = """
 import json
-from ccxt_mcp.exchanges.methods import generate
+from ccxt_mcp.exchanges.method_source import generate
 print(json.dumps(generate()))
 """
 SCAN = """
@@ -57,8 +57,8 @@ def table() -> Any:
 def test_the_file_is_what_this_build_of_ccxt_generates(
     table: Any, apart: Callable[..., Any]
 ) -> None:
-    """After a new CCXT: `python -m ccxt_mcp.exchanges.methods > …/methods.json`, read the diff: a
-    new line in `posts` is a request that has to be looked at."""
+    """After a new CCXT: `python -m ccxt_mcp.exchanges.method_source > …/methods.json`, read the
+    diff: a new line in `posts` is a request that has to be looked at."""
     assert table == apart(GENERATE)
 
 

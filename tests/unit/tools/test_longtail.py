@@ -27,7 +27,7 @@ from ccxt_mcp.simulation import (
     demo_venue,
     kraken_secret,
 )
-from ccxt_mcp.tools import longtail
+from ccxt_mcp.tools import longtail, method_search
 from ccxt_mcp.tools.method_arguments import arguments_of, extras_of, ordered
 from ccxt_mcp.tools.server import TOOLS
 from tests.unit.tools.world import World, make_world
@@ -54,7 +54,7 @@ async def test_no_name_but_the_tables_reaches_an_exchange(world: World) -> None:
     assert {"createOrder", "create_order", "withdraw", "sapiPostCapitalWithdrawApply"} <= set(names)
     for name in names:
         with pytest.raises(Failure) as refused:
-            longtail._known(name)
+            method_search.known(name)
         assert refused.value.code.value == "invalid_argument"
     for name in ("createOrder", "withdraw", "fetchDepositAddress", "__init__", "fetch2"):
         outcome = await world.call("call_read_method", {"method": name})
@@ -65,13 +65,13 @@ async def test_no_name_but_the_tables_reaches_an_exchange(world: World) -> None:
 def test_a_refused_method_says_why() -> None:
     for name, reason in REFUSED.items():
         with pytest.raises(Failure, match=name) as refused:
-            longtail._known(name)
+            method_search.known(name)
         assert reason in refused.value.message
 
 
 def test_the_tools_to_prefer_exist() -> None:
-    assert set(longtail.TOOL_FOR) <= set(catalog().methods)
-    assert set(longtail.TOOL_FOR.values()) <= {tool.name for tool in TOOLS} | PENDING
+    assert set(method_search.TOOL_FOR) <= set(catalog().methods)
+    assert set(method_search.TOOL_FOR.values()) <= {tool.name for tool in TOOLS} | PENDING
 
 
 async def test_what_is_an_accounts_needs_an_account(tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ccxt_mcp.calls import market_rows
+from ccxt_mcp.calls.projection import market_rows
 from ccxt_mcp.errors import Failure
-from ccxt_mcp.tools.candles import _Range, length_of
+from ccxt_mcp.tools.candle_range import Range, length_of
 from ccxt_mcp.tools.trades import _Onward, _start_of
 from tests.unit.tools.walks import LENGTH, Model, Trades
 
@@ -24,8 +24,8 @@ def candles(minutes: list[int]) -> list[list[Any]]:
     return [[START + minute * LENGTH, 1, 2, 0, 1, 5] for minute in minutes]
 
 
-def walk_of(model: Model, batch: int) -> _Range:
-    return _Range(model, "BTC/USDT", "1m", batch, model.now)
+def walk_of(model: Model, batch: int) -> Range:
+    return Range(model, "BTC/USDT", "1m", batch, model.now)
 
 
 @given(minutes=MINUTES, page=PAGES, windowed=st.booleans(), most=st.integers(1, 30), data=st.data())

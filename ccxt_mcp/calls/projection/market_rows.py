@@ -11,10 +11,9 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ccxt_mcp.calls import projection, values
 from ccxt_mcp.calls.cursors import Position
-from ccxt_mcp.calls.projection import TICKER, Field, Structure
-from ccxt_mcp.errors import Code, Failure
+from ccxt_mcp.calls.projection.market_data import TICKER, candles
+from ccxt_mcp.calls.projection.structure import Structure, millis, number, text, unreadable
 
 __all__ = [
     "COMPACT",
@@ -29,10 +28,6 @@ __all__ = [
     "trades_by_time",
 ]
 
-_NUMBER = {"type": "number"}
-_TEXT = {"type": "string"}
-_INTEGER = {"type": "integer"}
-
 COMPACT = (
     *("symbol", "last", "bid", "ask", "percentage", "baseVolume", "quoteVolume", "timestamp"),
 )
@@ -42,27 +37,27 @@ _COMPACT = Structure(tuple(each for each in TICKER.fields if each.name in COMPAC
 
 TRADE = Structure(
     (
-        Field("id", values.text, _TEXT),
-        Field("timestamp", values.integer, _INTEGER),
-        Field("side", values.text, _TEXT, "The taker's."),
-        Field("price", values.number, _NUMBER),
-        Field("amount", values.number, _NUMBER, "Base currency, or contracts."),
-        Field("cost", values.number, _NUMBER),
+        text("id"),
+        millis("timestamp"),
+        text("side", "The taker's."),
+        number("price"),
+        number("amount", "Base currency, or contracts."),
+        number("cost"),
     ),
     required=("timestamp",),
 )
 
 FUNDING = Structure(
     (
-        Field("symbol", values.text, _TEXT),
-        Field("fundingRate", values.number, _NUMBER, "0.0001 is 0.01 % per interval."),
-        Field("fundingTimestamp", values.integer, _INTEGER, "When it is paid, ms."),
-        Field("interval", values.text, _TEXT, "Such as 8h."),
-        Field("nextFundingRate", values.number, _NUMBER),
-        Field("nextFundingTimestamp", values.integer, _INTEGER),
-        Field("markPrice", values.number, _NUMBER),
-        Field("indexPrice", values.number, _NUMBER),
-        Field("timestamp", values.integer, _INTEGER),
+        text("symbol"),
+        number("fundingRate", "0.0001 is 0.01 % per interval."),
+        millis("fundingTimestamp", "When it is paid, ms."),
+        text("interval", "Such as 8h."),
+        number("nextFundingRate"),
+        millis("nextFundingTimestamp"),
+        number("markPrice"),
+        number("indexPrice"),
+        millis("timestamp"),
     ),
     required=("symbol", "fundingRate"),
 )
@@ -94,19 +89,19 @@ def funding_rate(raw: Mapping[str, Any], symbol: str) -> dict[str, Any]:
     about = raw.get("symbol")
     shown = {**FUNDING.project(raw), "symbol": symbol}
     if (about is not None and about != symbol) or "fundingRate" not in shown:
-        raise _unreadable(f"has no funding rate of {symbol} in it")
+        raise unreadable(f"has no funding rate of {symbol} in it")
     return {"symbol": symbol, **shown}
 
 
 async def _by_symbol(structure: Structure, raw: Any) -> Rows:
     found = raw.values() if isinstance(raw, Mapping) else raw
     rows: Rows = {}
-    for number, each in enumerate(found, 1):
+    for count, each in enumerate(found, 1):
         shown = structure.project(each) if isinstance(each, Mapping) else {}
         # CCXT has a ticker without a price of a market that was never traded.
         if "symbol" in shown and any(isinstance(value, float | int) for value in shown.values()):
             rows[shown["symbol"]] = shown
-        if number % _SLICE == 0:
+        if count % _SLICE == 0:
             await asyncio.sleep(0)
     return rows
 
@@ -119,7 +114,7 @@ def trades_by_time(raw: Iterable[Mapping[str, Any]], *asked: Any) -> list[dict[s
     """
     rows = [TRADE.project(trade) for trade in raw]
     if any("timestamp" not in row for row in rows):
-        raise _unreadable("has a trade without a time")
+        raise unreadable("has a trade without a time")
     placed = dict(zip(places(rows), rows, strict=True))
     return [placed[place] for place in sorted(placed)]
 
@@ -134,17 +129,13 @@ def places(rows: Sequence[Mapping[str, Any]]) -> list[Position]:
     for row in rows:
         at, name = row["timestamp"], row.get("id")
         if name is None:
-            nameless[at] = number = nameless.get(at, 0) + 1
-            name = str(number)
+            nameless[at] = nth = nameless.get(at, 0) + 1
+            name = str(nth)
         out.append((at, len(name), name))
     return out
 
 
 def candles_by_time(raw: Any, *asked: Any) -> list[list[Any]]:
     """Candles, oldest first, each once: of two that open at the same time the later one."""
-    rows = {row[0]: row for row in projection.candles(raw)}
+    rows = {row[0]: row for row in candles(raw)}
     return [rows[at] for at in sorted(rows, key=lambda at: at or 0)]
-
-
-def _unreadable(what: str) -> Failure:
-    return Failure(Code.BAD_RESPONSE, f"The exchange's answer {what}; it was discarded.")
