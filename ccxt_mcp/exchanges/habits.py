@@ -1,8 +1,8 @@
 """How exchanges answer questions about an account's past, and by which names they know an order.
 
 Owns: two tables of data, each row with where it comes from. Refuses: asking (``calls/history``,
-``tools/past.py and tools/order_lookup``). Sources are CCXT's classes at the pinned version, by exchange id; a test finds
-each parameter in them.
+``tools/past``, ``tools/order_lookup``). Sources are CCXT's classes at the pinned version, by
+exchange id; a test finds each parameter in them.
 """
 
 from __future__ import annotations

@@ -66,8 +66,10 @@ POSITION = Structure(
         _amount("initialMargin"),
         _amount("maintenanceMargin"),
         _amount("marginRatio"),
-        _amount("stopLossPrice"),
-        _amount("takeProfitPrice"),
+        *(
+            Field(name, values.trigger, _amount(name).schema)
+            for name in ("stopLossPrice", "takeProfitPrice")
+        ),
         *AT,
     ),
     required=("symbol",),

@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ccxt_mcp.calls import values
 from ccxt_mcp.calls.projection.structure import (
     AT,
+    Field,
     Structure,
     boolean,
     decimal,
@@ -42,9 +44,10 @@ ORDER = Structure(
         text("timeInForce"),
         boolean("postOnly"),
         boolean("reduceOnly"),
-        decimal("triggerPrice"),
-        decimal("stopLossPrice"),
-        decimal("takeProfitPrice"),
+        *(
+            Field(name, values.trigger, decimal(name).schema)
+            for name in ("triggerPrice", "stopLossPrice", "takeProfitPrice")
+        ),
         *AT,
         millis("lastTradeTimestamp"),
         millis("lastUpdateTimestamp"),
