@@ -123,26 +123,39 @@ _SINGLE = {"bids", "asks", "free", "used", "total"}
 
 def places(rows: list[Any]) -> list[tuple[str | int | float, ...]]:
     """Where each row stands: ascending, no two the same, and the same for the same row in every
-    answer. By key, or by time and id; what has neither is told apart by what it says."""
+    answer. By key; by name, where no two rows have the same (a position's time and amounts are
+    those of its last change); by time and id; what has neither is told apart by what it says."""
+    names = [_name(row) for row in rows]
+    by_name = len(rows) > 1 and all(names) and len(set(names)) == len(names)
     out: list[tuple[str | int | float, ...]] = []
     again: dict[tuple[str | int | float, ...], int] = {}
-    for row in rows:
-        place = _place(row)
+    for row, name in zip(rows, names, strict=True):
+        place = (0, name, "") if by_name else _place(row)
         count = again[place] = again.get(place, -1) + 1
         out.append((*place, count))
     return out
+
+
+def _name(row: Any) -> str:
+    """What a row is about, if it has no id of its own."""
+    if not isinstance(row, Mapping) or row.get("id"):
+        return ""
+    parts = [str(row.get(each) or "") for each in ("symbol", "code", "currency", "side")]
+    return "|".join(parts)[:_MAX_KEY] if any(parts) else ""
 
 
 def _place(row: Any) -> tuple[str | int | float, ...]:
     if isinstance(row, Mapping):
         if "key" in row and "value" in row and len(row) == 2:
             return (0, str(row["key"])[:_MAX_KEY], "")
-        at, name = row.get("timestamp"), row.get("id") or row.get("symbol") or row.get("code")
+        at, name = row.get("timestamp"), row.get("id")
     else:
         at, name = (row[0] if isinstance(row, list) and row else None), None
     at = at if isinstance(at, int) and not isinstance(at, bool) else 0
+    if name:
+        return (at, str(name)[:_MAX_KEY], "")
     digest = hashlib.sha256(orjson.dumps(row, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
-    return (at, str(name or "")[:_MAX_KEY], digest)
+    return (at, "", digest)
 
 
 def redacted(value: Any, redact: Callable[[str], str]) -> Any:

@@ -25,6 +25,8 @@ from contextlib import (
 )
 from typing import Any, TypeVar
 
+import orjson
+
 from ccxt_mcp.accounts import Account, Accounts
 from ccxt_mcp.calls.policy import Effect, Operation, Side, operation
 from ccxt_mcp.calls.progress import Progress
@@ -196,7 +198,7 @@ class Call:
 
         # A call of its own, with all of the time that a call has: it is not only this caller's.
         return await calls.reads.get(
-            (exchange, step.name, (args, project, tuple(sorted((params or {}).items())))),
+            (exchange, step.name, (project, _spelled(args, params))),
             step.fresh if max_age is None else min(step.fresh, max_age),
             lambda: calls.run(calls.begin(tool), ask),
             self._slot(exchange, None),
@@ -285,6 +287,11 @@ class Call:
             raise AssertionError(f"{method} may not be used like this")
         self.operation = step.name
         return step
+
+
+def _spelled(args: tuple[Hashable, ...], params: Mapping[str, Any] | None) -> bytes:
+    """Arguments as a part of a question. As JSON, since to Python 1, 1.0 and True are the same."""
+    return orjson.dumps([args, params or {}], option=orjson.OPT_SORT_KEYS)
 
 
 def _listed(value: Any) -> Any:

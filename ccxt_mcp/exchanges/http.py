@@ -25,13 +25,13 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import aiohttp
 import certifi
 import yarl
 
-from ccxt_mcp.errors import ConfigurationError
+from ccxt_mcp.errors import Code, ConfigurationError, Failure
 from ccxt_mcp.exchanges.failures import Wire
 
 __all__ = [
@@ -170,6 +170,7 @@ class RoutedSession:
     def _send(
         self, method: str, url: yarl.URL, *, data: Any, headers: Any, timeout: Any, proxy: Any
     ) -> Any:
+        _check_path(url.raw_path)
         self.requests += 1
         if self._root is not None:
             # Already percent-encoded and signed in this form: it must not be encoded again.
@@ -197,6 +198,20 @@ class RoutedSession:
     async def close(self) -> None:
         """Close every connection. Requests under way fail."""
         await self._session.close()
+
+
+def _check_path(path: str) -> None:
+    """Refuse a path that leads somewhere else than it says: signed as a question, it could be an
+    order. CCXT puts values into paths as they are; what callers may write is checked before
+    (``tools/arguments.py``), and this is for what nobody thought of."""
+    if "/." not in path and "%" not in path:
+        return
+    plain = unquote(unquote(path)).replace("\\", "/")
+    if not {".", ".."}.isdisjoint(plain.split("/")):
+        raise Failure(
+            Code.INVALID_ARGUMENT,
+            "an argument would have made this a request of another endpoint; nothing was sent",
+        )
 
 
 def open_session(

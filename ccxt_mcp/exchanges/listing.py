@@ -29,6 +29,7 @@ class Listing:
         markets: CCXT's markets by unified symbol.
         timeframes: unified timeframes of candles → the exchange's own.
         fetched_at: when the exchange was asked, POSIX seconds.
+        kind: the market that is meant where a name fits several kinds: ``spot`` or ``swap``.
     """
 
     def __init__(self, exchange: str, instance: Any, fetched_at: float) -> None:
@@ -39,7 +40,7 @@ class Listing:
         self._features: Mapping[str, Any] = getattr(instance, "features", None) or {}
         # CCXT's own way to say which of two markets of one id is meant; `spot` unless configured.
         kind = instance.options.get("defaultType")
-        self._preferred = "swap" if kind in ("swap", "future", "delivery") else "spot"
+        self.kind = "swap" if kind in ("swap", "future", "delivery") else "spot"
 
     def __repr__(self) -> str:
         return f"<Listing {self.exchange} {len(self.markets)} markets>"
@@ -64,7 +65,7 @@ class Listing:
         fitting = self._by_plain.get(_plain(asked), ())
         if len(fitting) <= 1:
             return fitting[0] if fitting else None
-        preferred = [each for each in fitting if markets[each].get("type") == self._preferred]
+        preferred = [each for each in fitting if markets[each].get("type") == self.kind]
         if len(preferred) == 1:
             return preferred[0]
         choices = sorted(preferred or fitting)[:10]

@@ -66,7 +66,7 @@ def spot_symbol(market: Market) -> Json:
         "cancelReplaceAllowed": True,
         "amendAllowed": True,
         "isSpotTradingAllowed": True,
-        "isMarginTradingAllowed": False,
+        "isMarginTradingAllowed": True,
         "filters": [
             {
                 "filterType": "PRICE_FILTER",

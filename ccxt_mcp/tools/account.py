@@ -109,6 +109,7 @@ async def _account_balance(call: Call, args: _Balance) -> Answer:
         "account": call.account,
         "zero": args.includeZero,
         "type": args.type,
+        "valueIn": target,
     }
     return paged("balances", rows, Paging(question, _by_currency, args.cursor), args.limit, **head)
 

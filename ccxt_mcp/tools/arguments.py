@@ -24,15 +24,18 @@ from ccxt_mcp.calls.cursors import MAX_CURSOR
 from ccxt_mcp.errors import Code, Failure
 
 __all__ = [
+    "UNSAFE_WORDS",
     "Account",
     "Arguments",
     "Cursor",
     "Exchange",
+    "Identifier",
     "MaxAge",
     "Since",
     "Symbol",
     "did_you_mean",
     "is_credential_name",
+    "is_identifier",
     "looks_secret",
     "milliseconds",
     "parse",
@@ -93,6 +96,33 @@ def _since(value: Any) -> Any:
         "time", "must be a time as ISO 8601 (2026-01-31T00:00:00Z) or in milliseconds since 1970"
     )
 
+
+_UNSAFE = re.compile(r"[/\\?#%&{}\s]|\.\.|^\.$")
+UNSAFE_WORDS = "spaces, `/ \\ ? # % & { }` and `..`"
+"""What an identifier has none of, in words."""
+
+
+def is_identifier(value: str) -> bool:
+    """Whether a text can name a thing wherever CCXT puts it: into a path as well, where a slash or
+    two dots would make a request of another endpoint, and what is behind a question mark further
+    parameters. CCXT encodes neither."""
+    return value.isprintable() and _UNSAFE.search(value) is None
+
+
+def _identifier(value: Any) -> Any:
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if isinstance(value, str) and not is_identifier(value):
+        raise PydanticCustomError("identifier", "must be an identifier")
+    return value
+
+
+Identifier = Annotated[
+    str,
+    BeforeValidator(_identifier, json_schema_input_type=str),
+    Field(min_length=1, max_length=128),
+]
+"""A name that an exchange or a caller gave to something; numbers are read as their digits."""
 
 Exchange = Annotated[
     str,
@@ -279,6 +309,8 @@ def _refusal(model: type[Arguments], tool: str, error: ValidationError) -> Failu
 def _expectation(kind: str, context: Mapping[str, Any], spec: Mapping[str, Any], value: Any) -> str:
     if kind == "time":
         return f"must be a time as ISO 8601 or in milliseconds since 1970, not {_shown(value)}"
+    if kind == "identifier":
+        return f"must be free of {UNSAFE_WORDS}"
     if kind == "seconds":
         return (
             "must be a time as ISO 8601 (2026-01-31T00:00:00Z) or in milliseconds since 1970, and "

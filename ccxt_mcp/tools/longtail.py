@@ -20,7 +20,7 @@ from ccxt_mcp.errors import Code, Failure
 from ccxt_mcp.exchanges.catalog import catalog
 from ccxt_mcp.exchanges.methods import Method
 from ccxt_mcp.tools.arguments import Account, Arguments, Cursor, Exchange, MaxAge
-from ccxt_mcp.tools.method_arguments import arguments_of, extras_of, ordered
+from ccxt_mcp.tools.method_arguments import arguments_of, ordered
 from ccxt_mcp.tools.method_search import known
 from ccxt_mcp.tools.tool import ANSWERED_BY, FRESHNESS, Tool, result_schema
 
@@ -41,13 +41,6 @@ class _CallRead(Arguments):
             description="The method's arguments by name, as describe_method lists them.",
         ),
     ]
-    params: Annotated[
-        dict[str, Any],
-        Field(
-            default_factory=dict,
-            description="Further parameters of the exchange's own API; up to 20 scalars.",
-        ),
-    ]
     includeInfo: Annotated[
         bool, Field(description="Also what the exchange sent, as CCXT's `info`.")
     ] = False
@@ -60,8 +53,10 @@ async def _call_read_method(call: Call, args: _CallRead) -> Answer:
     method = known(args.method)
     problems: list[str] = []
     given = arguments_of(method, args.arguments, problems)
-    params = extras_of(args.params, problems)
     name = call.choose_exchange(args.exchange) if args.exchange or not args.account else None
+    if args.account is not None:
+        # Whatever the method needs: a name that is wrong is told, not ignored.
+        call.accounts.resolve(name, args.account, default_exchange=call.settings.default_exchange)
     if problems:
         takes = ", ".join(each.name for each in method.arguments) or "no arguments"
         raise Failure(
@@ -79,8 +74,7 @@ async def _call_read_method(call: Call, args: _CallRead) -> Answer:
     if method.private_on(ccxt_id):
         async with call.private(name, args.account, method.python) as lease:
             await _resolve(given, lease.find)
-            own = {key: list(v) if isinstance(v, tuple) else v for key, v in params.items()}
-            raw = await call.fetch(lease, method.python, *ordered(method, given), params=own)
+            raw = await call.fetch(lease, method.python, *ordered(method, given))
             value = generic.plain(raw, exact=True, info=args.includeInfo)
         head["account"] = call.account
     else:
@@ -93,7 +87,6 @@ async def _call_read_method(call: Call, args: _CallRead) -> Answer:
             *(tuple(v) if isinstance(v, list) else v for v in ordered(method, given)),
             project=project,
             max_age=None if args.maxAgeMs is None else args.maxAgeMs / 1000,
-            params=params,
         )
         value, head = read.value, {**head, **read.freshness}
     return _shown(call, args, value, head)

@@ -1,14 +1,13 @@
-"""What ``call_read_method`` passes on to CCXT: a method's arguments and an exchange's own extras.
+"""What ``call_read_method`` passes on to CCXT: a method's arguments.
 
-Owns: reading both from any JSON, all violations named, and what no extra may be: a credential,
-what CCXT signs or addresses a request with, and what would ask for more than is bounded here.
-Refuses: knowing methods (``exchanges/methods.py``) and symbols.
+Owns: reading them from any JSON, all violations named. Refuses: knowing methods
+(``exchanges/methods.py``) and symbols, and CCXT's ``params``: they replace whatever CCXT has put
+into a request itself, the market, the order's id, a part of the path.
 """
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,29 +15,17 @@ import orjson
 
 from ccxt_mcp.exchanges.methods import Argument, Method
 from ccxt_mcp.tools.arguments import (
+    UNSAFE_WORDS,
     did_you_mean,
-    is_credential_name,
-    looks_secret,
+    is_identifier,
     milliseconds,
     shown_name,
 )
 
-__all__ = ["arguments_of", "extras_of", "ordered"]
+__all__ = ["arguments_of", "ordered"]
 
 _MAX_LIMIT = 1_000
 _MAX_LIST = 100
-_MAX_EXTRAS = 20
-_EXTRA_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}", re.ASCII).fullmatch
-# What CCXT's `sign` puts into a request itself (found in the source of all exchanges: indodax and
-# zaif name the operation in `method`), what CCXT's base class reads, and what would ask for more.
-_NOT_EXTRAS = re.compile(
-    r"method$|^(url|api|path|endpoint|request|host(name)?|headers?|body|action|command|operation"
-    r"|instruction|op|version|nonce|.*nonce|timestamp|recvwindow|sign.*|user|address|client_?id"
-    r"|access_?token|grant_?type|echostr|key|kc-api.*|.*proxy.*|paginat.*|maxentriesperrequest"
-    r"|maxretries.*|callback|broker.*|builder.*|loadaccount|librarypath|params|symbols?|since)$",
-    re.IGNORECASE,
-)
-_COUNTS = re.compile(r"limit|size|count|rows", re.IGNORECASE)
 
 
 def arguments_of(method: Method, given: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
@@ -58,6 +45,8 @@ def arguments_of(method: Method, given: Mapping[str, Any], problems: list[str]) 
                 problems.append(f"`arguments.{name}` is required")
             continue
         read, problem = _read(each, value)
+        if not problem and name not in _SYMBOLS and not _addresses_nothing(read):
+            problem = f"free of {UNSAFE_WORDS}"
         if problem:
             problems.append(f"`arguments.{name}` must be {problem}")
         else:
@@ -94,51 +83,17 @@ def _read(argument: Argument, value: Any) -> tuple[Any, str]:
     return value, "" if _is_text(value) else "a text of 1 to 128 characters"
 
 
+_SYMBOLS = frozenset({"symbol", "symbols"})
+"""Resolved to markets that the exchange lists, so that no text of the caller's is sent."""
+
+
+def _addresses_nothing(value: Any) -> bool:
+    texts = value if isinstance(value, list) else [value]
+    return all(not isinstance(each, str) or is_identifier(each) for each in texts)
+
+
 def _is_text(value: Any) -> bool:
     return isinstance(value, str) and 1 <= len(value) <= 128 and value.isprintable()
-
-
-def extras_of(given: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
-    """The exchange-specific parameters; what may not be one is added to ``problems``."""
-    if len(given) > _MAX_EXTRAS:
-        problems.append(f"`params` must have at most {_MAX_EXTRAS} entries")
-        return {}
-    out: dict[str, Any] = {}
-    for name, value in given.items():
-        shown = f"`params.{shown_name(name)}`"
-        if not _EXTRA_NAME(name) or looks_secret(name):
-            problems.append(f"{shown} is not a parameter's name")
-        elif is_credential_name(name):
-            problems.append(f"{shown} is a credential: those are configured on the server")
-        elif _NOT_EXTRAS.search(name):
-            problems.append(f"{shown} is not for a caller to set")
-        elif isinstance(value, list):
-            if len(value) > 50 or not all(_is_scalar(each) for each in value):
-                problems.append(f"{shown} must be a short list of scalars")
-            else:
-                out[name] = tuple(value)
-        elif not _is_scalar(value):
-            problems.append(f"{shown} must be a short text, a number, true or false")
-        elif _COUNTS.search(name) and _amount(value) > _MAX_LIMIT:
-            problems.append(f"{shown} must be at most {_MAX_LIMIT}")
-        else:
-            out[name] = value
-    return out
-
-
-def _is_scalar(value: Any) -> bool:
-    if isinstance(value, str):
-        return len(value) <= 256 and value.isprintable()
-    if isinstance(value, float):
-        return math.isfinite(value)
-    return isinstance(value, bool) or (isinstance(value, int) and abs(value) < 2**63)
-
-
-def _amount(value: Any) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return 0.0
 
 
 def ordered(method: Method, given: Mapping[str, Any]) -> list[Any]:

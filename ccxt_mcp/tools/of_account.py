@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Annotated, Any
-
-from pydantic import Field
+from typing import Any
 
 from ccxt_mcp.calls.bounds import Answer
 from ccxt_mcp.calls.pipeline import Call
 from ccxt_mcp.errors import Code, Failure
 from ccxt_mcp.exchanges.lease import Lease
+from ccxt_mcp.tools.arguments import Identifier
 from ccxt_mcp.tools.tool import ANSWERED_BY, result_schema
 
 __all__ = ["MAX_ROWS", "WHOSE", "OrderId", "listed", "naming_the_symbol", "remarked", "same_id"]
@@ -23,7 +22,7 @@ __all__ = ["MAX_ROWS", "WHOSE", "OrderId", "listed", "naming_the_symbol", "remar
 MAX_ROWS = 500
 """Rows of one answer before its size is even looked at."""
 
-OrderId = Annotated[str, Field(min_length=1, max_length=128)]
+OrderId = Identifier
 
 WHOSE = {
     "exchange": ANSWERED_BY,

@@ -24,7 +24,12 @@ from ccxt_mcp.tools.tool import Tool
 __all__ = ["OPEN_ORDERS_TOOL", "ORDER_HISTORY_TOOL"]
 
 _OnlySymbol = Annotated[
-    str, Field(min_length=1, max_length=64, description="Only this symbol; default: all.")
+    str,
+    Field(
+        min_length=1,
+        max_length=64,
+        description="Only this symbol; default: all of the default kind of market.",
+    ),
 ]
 
 
@@ -57,12 +62,20 @@ async def _get_open_orders(call: Call, args: _OpenOrders) -> Answer:
             exchange=lease.exchange,
             account=call.account,
         )
-        if symbol is None and lease.id in _DEAR:
-            answer = remarked(
-                answer,
-                f"Asking {lease.exchange} for all symbols costs it {_DEAR[lease.id]} as much of "
-                "the rate limit as asking for one: pass `symbol` where one is enough.",
-            )
+        if symbol is None:
+            kinds = call.gateway.facts(lease.exchange).market_types
+            if len(set(kinds) - {"margin"}) > 1:
+                answer = remarked(
+                    answer,
+                    f"Without `symbol`, {lease.exchange} is asked about {lease.listing.kind} "
+                    "markets only; orders of other kinds are found by `symbol`.",
+                )
+            if lease.id in _DEAR:
+                answer = remarked(
+                    answer,
+                    f"Asking {lease.exchange} for all symbols costs it {_DEAR[lease.id]} as much "
+                    "of the rate limit as asking for one: pass `symbol` where one is enough.",
+                )
         return answer
 
 

@@ -57,8 +57,8 @@ async def _get_positions(call: Call, args: _Positions) -> Answer:
             symbols = [await lease.find(each) for each in args.symbols]
             for symbol in symbols:
                 market = lease.market(symbol)
-                # Kraken has margin positions in spot markets.
-                if not (market.get("contract") or market.get("margin")):
+                # Kraken alone has positions in spot markets (on margin).
+                if not (market.get("contract") or lease.id == "kraken"):
                     raise Failure(
                         Code.INVALID_ARGUMENT,
                         f"{symbol} is no derivative: there are no positions in it.",

@@ -78,8 +78,16 @@ async def _prices(
     has = call.gateway.facts(listing.exchange).has
     if has.get("fetchTickers"):
         try:
-            read = await call.read(listing.exchange, "fetch_tickers", project=valuation.prices)
-            return {s: each for s, each in read.value.items() if _traded(listing, s)}
+            # Said, since some classes (bybit's) otherwise tell about contracts.
+            read = await call.read(
+                listing.exchange,
+                "fetch_tickers",
+                project=valuation.prices,
+                params={"type": "spot"},
+            )
+            spot = {s: each for s, each in read.value.items() if _traded(listing, s)}
+            if spot:
+                return spot
         except Failure as failure:
             # Some exchanges tell only what they are asked for by name.
             if failure.code not in (Code.INVALID_ARGUMENT, Code.NOT_SUPPORTED):

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from ccxt_mcp.calls.public_reads import PublicReads
+from ccxt_mcp.calls.public_reads import Found, PublicReads
+from ccxt_mcp.errors import Failure
 from ccxt_mcp.mechanisms.freshness import Reading
 from ccxt_mcp.model import CALLER, Caller
 from ccxt_mcp.simulation import Fault
@@ -224,3 +225,20 @@ async def test_what_was_held_is_given_back_before_the_last_caller_hears_of_the_e
     await asyncio.wait([caller])
     assert world.calls.admission.running == 0
     assert world.calls.reads.snapshot()["underWay"] == 0
+
+
+async def test_numbers_that_python_takes_for_the_same_are_different_questions(
+    world: World,
+) -> None:
+    """5 and 5.0 (and 1 and True) are one key to Python: whoever asked what the exchange refuses
+    got the answer to what another had asked."""
+    call = world.calls.begin("test")
+    await call.read("paper", "fetch_order_book", "BTC/USDT", 5, project=_levels)
+    with pytest.raises(Failure):
+        await call.read("paper", "fetch_order_book", "BTC/USDT", 5.0, project=_levels)
+    kept = await call.read("paper", "fetch_order_book", "BTC/USDT", 5, project=_levels)
+    assert kept.found is Found.KEPT
+
+
+def _levels(raw: Any, *_: Any) -> int:
+    return len(raw["bids"])

@@ -28,7 +28,8 @@ from ccxt_mcp.simulation import (
     kraken_secret,
 )
 from ccxt_mcp.tools import longtail, method_search
-from ccxt_mcp.tools.method_arguments import arguments_of, extras_of, ordered
+from ccxt_mcp.tools.arguments import schema
+from ccxt_mcp.tools.method_arguments import arguments_of, ordered
 from ccxt_mcp.tools.server import TOOLS
 from tests.unit.tools.world import World, make_world
 
@@ -180,42 +181,43 @@ def test_arguments_are_typed_or_named_as_wrong(name: str, given: dict[str, Any])
     assert len(ordered(methods()[name], out)) <= len(wanted)
 
 
-@settings(max_examples=150, deadline=None)
-@given(st.dictionaries(st.text(max_size=12), _VALUES, max_size=25))
-def test_extras_are_scalars_or_refused(given: dict[str, Any]) -> None:
-    problems: list[str] = []
-    out = extras_of(given, problems)
-    assert len(out) <= 20
-    assert problems or len(out) == len(given)
-    for value in out.values():
-        flat = value if isinstance(value, tuple) else (value,)
-        assert all(isinstance(each, str | int | float | bool) for each in flat)
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        *("apiKey", "secret", "password", "privateKey", "access_token", "token", "KC-API-KEY"),
-        *("method", "tapi_method", "fetchMyTradesMethod", "url", "path", "endpoint", "request"),
-        *("signature", "nonce", "timestamp", "recvWindow", "headers", "body", "paginate"),
-        *("paginationCalls", "maxEntriesPerRequest", "builderFee", "__class__", "a b", "user"),
-        *("signer", "proxyUrl", "httpsProxy", "hostname", "version", "symbol"),
-    ],
+ELSEWHERE = (
+    *("../buy/market/btcusd", "..", ".", "a/b", "a/../../x", "%2e%2e%2fx", "..%2f", "x?y=1", "x#y"),
+    *("a\\b", "{x}", "a b", "x&y=1", "\n", "\u0000"),
 )
-def test_what_decides_a_request_is_no_extra(name: str) -> None:
-    """indodax and zaif name the operation in the body's `method`: passed on, a read would trade."""
-    problems: list[str] = []
-    extras_of({name: "x"}, problems)
-    assert problems, name
+"""What CCXT would put into a path as it is."""
 
 
-def test_extras_cannot_ask_for_more_rows() -> None:
-    for name in ("limit", "pageSize", "count", "size"):
-        problems: list[str] = []
-        assert extras_of({name: 1_000}, problems)
-        assert not problems
-        extras_of({name: "50000"}, problems)
-        assert problems
+@pytest.mark.parametrize("value", ELSEWHERE)
+def test_no_argument_leads_to_another_endpoint(value: str) -> None:
+    """CCXT writes values into paths without encoding: as the id of an order, `../buy/…` was a
+    signed request that buys."""
+    for name, method in methods().items():
+        for each in method.arguments:
+            if each.name in ("symbol", "symbols") or each.kind not in ("string", "strings"):
+                continue
+            problems: list[str] = []
+            read = arguments_of(methods()[name], {each.name: value}, problems)
+            assert each.name not in read, (name, each.name)
+            assert problems
+
+
+def test_ccxts_params_are_nobodys_to_set() -> None:
+    """They replace whatever CCXT has put into a request: the market, an order's id, a path's part;
+    with `pair: "../cancel_all_orders"` a question about trades cancelled all orders."""
+    assert "params" not in schema(longtail.CALL_READ_METHOD_TOOL.arguments)["properties"]
+
+
+def test_positions_come_once_each_while_their_prices_move() -> None:
+    """With the time of a row's last change in its place, pages went round in circles."""
+    for moved in range(3):
+        rows = [
+            {"symbol": f"{base}/USDT:USDT", "side": "long", "timestamp": 1_000 + moved * n}
+            for n, base in enumerate(("BTC", "ETH", "XRP"))
+        ]
+        assert [place[:2] for place in generic.places(rows)] == [
+            (0, f"{base}/USDT:USDT|||long") for base in ("BTC", "ETH", "XRP")
+        ]
 
 
 HOSTILE: list[Any] = [
