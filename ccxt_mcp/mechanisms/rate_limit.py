@@ -30,6 +30,10 @@ _SOON = 1e-6
 """Seconds that a loop's clock and a sum of floats may be apart."""
 
 
+_MOMENT = 0.1
+"""Seconds that a request is told to wait at least whose call ended while it waited."""
+
+
 @dataclass(slots=True, eq=False)
 class _Waiter:
     flow: Hashable
@@ -277,8 +281,10 @@ class Limiter:
             return
         now = self._loop.time()
         self._ledger.advance(now)
-        wait = max(self._blocked - now, self._ledger.delay(self._queue.ahead(None), 0.0, now), 0.0)
+        wait = max(self._blocked - now, self._ledger.delay(self._queue.ahead(None), 0.0, now))
         self._queue.remove(waiter.flow, waiter)
+        # Its turn may have been the next one: to try again at once would be to come too early.
+        wait = max(wait, _MOMENT)
         self._refuse(waiter, wait)
         self._pump()
 

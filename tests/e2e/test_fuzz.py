@@ -24,7 +24,7 @@ def test_nothing_that_a_client_can_send_breaks_the_server(report: Report) -> Non
 
 def test_the_cases_reach_the_rooms_behind_the_envelope(report: Report) -> None:
     """A fuzz of which all is refused at the door would find nothing behind it."""
-    assert report.outcomes["tool ok"] > 50
+    assert report.outcomes["tool ok"] > 15
     for reached in (
         *("ok", "left", "tool invalid_argument", "tool unknown_symbol", "rpc -32601", "rpc -32602"),
         *("status 202", "status 400", "status 403", "status 404", "status 405", "status 406"),
