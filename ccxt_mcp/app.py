@@ -49,6 +49,7 @@ from ccxt_mcp.transport.lanes import queue_tool_calls
 from ccxt_mcp.transport.refusal import Refusal
 from ccxt_mcp.transport.registry import Registry
 from ccxt_mcp.transport.session import utc
+from ccxt_mcp.transport.spans import open_spans_where_seen
 
 __all__ = ["MCP_PATH", "HighLevelServer", "create_app"]
 
@@ -142,6 +143,7 @@ def create_app(
     )
     metrics = Metrics(() if product is None else (t.name for t in TOOLS), settings.exchanges)
     queue_tool_calls(server, refuse=failure_result)
+    open_spans_where_seen(server)
     lifespan = _Lifespan(server, max_body=settings.max_body_bytes)
     gate = Gate()
     endpoint = Endpoint(

@@ -12,7 +12,8 @@ import json
 import logging
 import re
 import traceback
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -117,6 +118,7 @@ class Redactor:
     def __init__(self, *secrets: str) -> None:
         self._secrets: frozenset[str] = frozenset()
         self._pattern: re.Pattern[str] | None = None
+        self._is_clean: Callable[[str], bool] = self._remembered()
         self.add(*secrets)
 
     def __repr__(self) -> str:
@@ -128,6 +130,7 @@ class Redactor:
         if secrets_now != self._secrets:
             self._pattern = _pattern(secrets_now)
             self._secrets = secrets_now
+            self._is_clean = self._remembered()
 
     def text(self, text: str, limit: int | None = None) -> str:
         """The text without registered secrets, URLs and values that are named like secrets.
@@ -149,7 +152,7 @@ class Redactor:
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, dict):
-            if self._is_clean(value):
+            if self._all_clean(value):
                 return value
             return {
                 self.text(k) if isinstance(k, str) else k: self._entry(k, v)
@@ -161,17 +164,29 @@ class Redactor:
             return tuple(self.value(item) for item in value)
         return value
 
-    def _is_clean(self, flat: dict[Any, Any]) -> bool:
-        """Whether a dict of texts and numbers has nothing to redact: one look instead of one an
-        entry, since every call leaves a line of ten fields. False also where that cannot be said.
-        """
-        lines = []
+    def _all_clean(self, flat: dict[Any, Any]) -> bool:
+        """Whether a dict of short texts and numbers has nothing to redact; False also where that
+        cannot be said. Numbers are never redacted."""
         for key, value in flat.items():
-            if type(key) is not str or type(value) not in _SCALARS:
+            if type(key) is not str or len(key) > _SHORT:
                 return False
-            lines.append(f"{key}: {value}")
-        joined = "\n".join(lines)
-        return self.text(joined) == joined
+            kind = type(value)
+            if kind is str and len(value) <= _SHORT:
+                if not self._is_clean(f"{key}: {value}"):
+                    return False
+            elif kind not in _NUMBERS:
+                return False
+        return True
+
+    def _remembered(self) -> Callable[[str], bool]:
+        """Whether a text is clean, from memory where it was asked before: every call leaves a line
+        of the same few names and values, and looking for secrets is most of what a line costs."""
+
+        @lru_cache(maxsize=_REMEMBERED)
+        def is_clean(text: str) -> bool:
+            return self.text(text) == text
+
+        return is_clean
 
     def _entry(self, key: Any, value: Any) -> Any:
         if isinstance(key, str) and isinstance(value, str) and value:
@@ -181,7 +196,10 @@ class Redactor:
         return self.value(value)
 
 
-_SCALARS = frozenset((str, int, float, bool, type(None)))
+_NUMBERS = frozenset((int, float, bool, type(None)))
+_SHORT = 160
+"""Characters of a text that is worth remembering."""
+_REMEMBERED = 2048
 _STANDARD = frozenset(vars(logging.LogRecord("", 0, "", 0, "", (), None))) | {"message", "asctime"}
 
 
@@ -217,7 +235,7 @@ class RedactingFilter(logging.Filter):
 
     def _redact(self, record: logging.LogRecord) -> None:
         redact = self._redactor
-        if isinstance(record.args, (tuple, dict)):
+        if record.args and isinstance(record.args, (tuple, dict)):
             # Kept apart from the message as long as it comes out clean: formatters such as
             # uvicorn's for access lines take the arguments one by one.
             record.args = redact.value(record.args)
@@ -232,5 +250,7 @@ class RedactingFilter(logging.Filter):
             record.exc_text = redact.text(record.exc_text)
         if record.stack_info:
             record.stack_info = redact.text(record.stack_info)
-        for key in record.__dict__.keys() - _STANDARD:
-            record.__dict__[key] = redact.value(record.__dict__[key])
+        for key, value in record.__dict__.items():
+            if key not in _STANDARD:
+                # No new key, so that the walk over them may go on.
+                record.__dict__[key] = redact.value(value)

@@ -34,6 +34,7 @@ __all__ = [
     "called",
     "name_span",
     "timed",
+    "traced",
 ]
 
 OK = "ok"
@@ -92,6 +93,11 @@ RECORDER: ContextVar[Recorder] = ContextVar("ccxt_mcp_recorder", default=Silence
 
 _TRACER = trace.get_tracer("ccxt_mcp")
 """Of whatever provider is configured by the time of its first span; of none, it does nothing."""
+
+
+def traced() -> bool:
+    """Whether a provider of traces is configured. If not, a span is work that nobody sees."""
+    return not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
 
 
 class timed:

@@ -51,9 +51,11 @@ class TextFormatter(logging.Formatter):
     """``time level event key=value …``; control characters are escaped, so a line stays a line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        parts = [_time(record), record.levelname.lower().ljust(7), _flat(record.getMessage())]
-        parts += [f"{key}={_flat(str(value))}" for key, value in _fields(record).items()]
+        parts = [_time(record), record.levelname.lower().ljust(7), record.getMessage()]
+        parts += [f"{key}={value}" for key, value in _fields(record).items()]
         line = " ".join(parts)
+        if not line.isprintable():
+            line = " ".join(map(_flat, parts))
         if record.exc_info and not record.exc_text:
             record.exc_text = self.formatException(record.exc_info)
         return f"{line}\n{record.exc_text}" if record.exc_text else line

@@ -119,6 +119,7 @@ class Metrics:
             registry=self.registry,
         )
         self._cache: Counter | None = None
+        self._cache_children: dict[tuple[str, str], Counter] = {}
         self._call_children: dict[tuple[str, str, str], Counter] = {}
         self._duration_children: dict[str, Histogram] = {}
         self._wait_children: dict[tuple[str, str], Histogram] = {}
@@ -163,7 +164,10 @@ class Metrics:
                 ("method", "outcome"),
                 registry=self.registry,
             )
-        self._cache.labels(method, outcome).inc()
+        count = self._cache_children.get((method, outcome))
+        if count is None:
+            count = self._cache_children[method, outcome] = self._cache.labels(method, outcome)
+        count.inc()
 
     def refused(self, status: int) -> None:
         """See ``Recorder.refused``."""

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry import trace
 
+from ccxt_mcp.telemetry import traced
+
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter
 
@@ -51,7 +53,7 @@ def export_traces(
     wanted = next((name for name in ENDPOINTS if environ.get(name)), None)
     if wanted is None or environ.get("OTEL_TRACES_EXPORTER") == "none":
         return _nothing
-    if not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
+    if traced():
         # Somebody has configured OpenTelemetry already, for instance `opentelemetry-instrument`.
         return _nothing
     try:

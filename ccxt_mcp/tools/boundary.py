@@ -149,7 +149,8 @@ class Boundary:
             elapsed = time.perf_counter() - started
             RECORDER.get().call(name, call.exchange, outcome, elapsed)
             if _log.isEnabledFor(logging.INFO):
-                fields = _line(call, caller, name, elapsed * 1000, outcome)
+                named = shown_name(name) if tool is None else name
+                fields = _line(call, caller, named, elapsed * 1000, outcome)
                 _log.info("call", extra={"fields": fields})
 
     def _unknown(self, name: str) -> Failure:
@@ -201,7 +202,7 @@ def _line(call: Call, caller: Caller, name: str, elapsed: float, outcome: str) -
     return {
         "session": caller.session,
         "caller": caller.principal.name or "-",
-        "tool": shown_name(name),
+        "tool": name,
         "exchange": call.exchange or "-",
         "account": call.account or "-",
         "ms": round(elapsed, 1),

@@ -7,6 +7,7 @@ tool does (``boundary.py`` runs them).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any
 
@@ -106,7 +107,7 @@ def build_server(
         progress = None
         if ctx.meta is not None and ctx.meta.get("progress_token") is not None:
             progress = Progress(ctx.session.report_progress)
-        return await boundary.call(params.name, params.arguments, progress)
+        return _set_aside(await boundary.call(params.name, params.arguments, progress))
 
     server: Server[Any] = Server(
         name,
@@ -132,7 +133,7 @@ def build_server(
         on_get_prompt=prompts.get,
         on_completion=prompts.complete,
     )
-    server.middleware.append(_name_what_is_malformed)
+    server.middleware += [_name_what_is_malformed, _filled_in]
     return server
 
 
@@ -159,3 +160,39 @@ async def _name_what_is_malformed(
             return await call_next(ctx)
         raise MCPError(code=types.INVALID_PARAMS, message=f"Invalid params: {problem}.")
     return await call_next(ctx)
+
+
+_RESULT: ContextVar[list[Mapping[str, Any]]] = ContextVar("ccxt_mcp_result")
+"""The result of the call at hand, on its way around the SDK's copying of results."""
+
+
+def _set_aside(result: dict[str, Any]) -> dict[str, Any]:
+    """A result without what is in it, for the SDK to make the envelope of its protocol version."""
+    aside = _RESULT.get(None)
+    if aside is None or "structuredContent" not in result:
+        return result
+    aside.append(result)
+    return {**result, "content": [], "structuredContent": {}}
+
+
+async def _filled_in(ctx: ServerRequestContext[Any], call_next: CallNext) -> HandlerResult:
+    """Put the content of a result into its envelope.
+
+    The SDK copies a result twice, value by value, to leave out what the protocol version does not
+    know; of rows that are JSON already that is milliseconds of everybody's time. What a version
+    knows is the same for an empty one.
+    """
+    if ctx.method != "tools/call":
+        return await call_next(ctx)
+    aside: list[Mapping[str, Any]] = []
+    token = _RESULT.set(aside)
+    try:
+        envelope = await call_next(ctx)
+    finally:
+        _RESULT.reset(token)
+    if aside and isinstance(envelope, dict):
+        result = aside.pop()
+        envelope["content"] = result["content"]
+        if "structuredContent" in envelope:
+            envelope["structuredContent"] = result["structuredContent"]
+    return envelope

@@ -2,8 +2,8 @@
 
 Owns: what an HTTP method, its headers and its session id mean. A request of the legacy era (the
 handshake revisions, and plain HTTP without any revision header) is served here on the SDK's
-``serve_one``; a modern one goes through the SDK's own session manager. Refuses: what the HTTP side
-of the specification refuses, each with words that say what to send instead.
+``ServerRunner``; a modern one goes through the SDK's own session manager. Refuses: what the HTTP
+side of the specification refuses, each with words that say what to send instead.
 """
 
 from __future__ import annotations

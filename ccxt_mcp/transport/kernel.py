@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -19,7 +20,7 @@ from typing import Any
 import anyio
 from mcp.server.connection import Connection
 from mcp.server.lowlevel import Server
-from mcp.server.runner import ServerRunner, serve_one
+from mcp.server.runner import ServerRunner, aclose_shielded
 from mcp.shared.dispatcher import CallOptions
 from mcp.shared.exceptions import MCPError, NoBackChannelError
 from mcp.shared.jsonrpc_dispatcher import (
@@ -76,6 +77,25 @@ class _Channel:
     ) -> None:
         if self._session.stream is not None:
             self._session.stream.push(_notification(method, params))
+
+
+class _Connection(Connection):
+    """The SDK's connection, which knows whether anybody asked for its exit stack.
+
+    Nearly nobody does, and to unwind an empty one costs more than the rest of the kernel's own
+    work: the SDK's ``serve_one``, which is this and the unwinding, does it for every request.
+    """
+
+    has_cleanup = False
+
+    @property
+    def exit_stack(self) -> AsyncExitStack:
+        self.has_cleanup = True
+        return self._exit_stack
+
+    @exit_stack.setter
+    def exit_stack(self, stack: AsyncExitStack) -> None:
+        self._exit_stack = stack
 
 
 class _Exchange:
@@ -148,14 +168,13 @@ async def answer(
     assert message.id is not None
     connection = _connection(session)
     try:
-        result = await serve_one(
-            server,
-            _Exchange(message, scope, emit),
-            message.method,
-            message.params,
-            connection=connection,
-            lifespan_state=lifespan_state,
-        )
+        try:
+            result = await ServerRunner(server, connection, lifespan_state).on_request(
+                _Exchange(message, scope, emit), message.method, message.params
+            )
+        finally:
+            if connection.has_cleanup:
+                await aclose_shielded(connection)
         body = encode({"jsonrpc": "2.0", "id": message.id, "result": result})
     except (MCPError, ValidationError) as exc:
         return _refused(message, exc)
@@ -210,8 +229,8 @@ async def notify(
     await runner.on_notify(exchange, message.method, message.params)
 
 
-def _connection(session: Session) -> Connection:
-    connection = Connection(
+def _connection(session: Session) -> _Connection:
+    connection = _Connection(
         _Channel(session),
         protocol_version=session.protocol_version,
         session_id=session.id,

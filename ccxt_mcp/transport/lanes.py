@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
 from typing import Any, TypeVar
 
 from mcp.server.context import ServerRequestContext
@@ -22,7 +21,7 @@ from mcp.server.lowlevel import Server
 from mcp_types import CallToolRequestParams
 
 from ccxt_mcp.errors import Code, Failure
-from ccxt_mcp.model import CALLER
+from ccxt_mcp.model import CALLER, Caller
 from ccxt_mcp.telemetry import RECORDER
 from ccxt_mcp.transport.refusal import Refusal
 from ccxt_mcp.transport.registry import REGISTRY, Registry
@@ -80,10 +79,12 @@ async def _counted(
     outcome: Callable[[_T], tuple[bool, bool]],
 ) -> _T:
     began = time.perf_counter()
+    caller = CALLER.get()
     token = CALLER.set(
-        replace(
-            CALLER.get(),
+        Caller(
+            principal=caller.principal,
             session=session.label,
+            client_ip=caller.client_ip,
             queued_ms=(began - arrived) * 1000,
             usage=session.own_use,
         )

@@ -19,12 +19,13 @@ from typing import Any
 
 import mcp_types as types
 import pytest
+from mcp.server._otel import OpenTelemetryMiddleware
 from mcp.server.caching import CacheHint
 from mcp.server.connection import Connection
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.lowlevel import Server
 from mcp.server.mcpserver import MCPServer
-from mcp.server.runner import ServerRunner, serve_one
+from mcp.server.runner import ServerRunner, aclose_shielded, serve_one
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.shared.dispatcher import DispatchContext, Outbound
 from mcp.shared.exceptions import MCPError, NoBackChannelError
@@ -83,8 +84,10 @@ USES: dict[str, Use] = {
     "mcp.server.context.ServerRequestContext": Use(has=("method", "params", "meta", "request_id")),
     "mcp.server.lowlevel.Server": _SERVER,
     "mcp.server.lowlevel.server.Server": _SERVER,
-    "mcp.server.runner.ServerRunner": Use(calls=((3, ()),), has=("on_notify",)),
-    "mcp.server.runner.serve_one": Use(calls=((4, ("connection", "lifespan_state")),)),
+    "mcp.server._otel.OpenTelemetryMiddleware": Use(),
+    "mcp.server.context.ServerMiddleware": Use(),
+    "mcp.server.runner.ServerRunner": Use(calls=((3, ()),), has=("on_request", "on_notify")),
+    "mcp.server.runner.aclose_shielded": Use(calls=((1, ()),)),
     "mcp.server.streamable_http_manager.StreamableHTTPSessionManager": Use(
         calls=((0, ("app", "max_request_body_size", "stateless")),), has=("run", "handle_request")
     ),
@@ -245,14 +248,31 @@ async def nothing(ctx: ServerRequestContext[Any], params: types.CallToolRequestP
     return {"content": [], "resultType": "complete"}
 
 
-async def test_serve_one_unwinds_the_connections_exit_stack_at_its_end() -> None:
+def test_serve_one_is_the_runner_and_the_unwinding_and_nothing_else() -> None:
+    """transport/kernel.py does what it does, but unwinds only where there is something: a change
+    of the SDK's driver has to be looked at."""
+    body = ast.parse(inspect.getsource(serve_one)).body[0]
+    assert isinstance(body, ast.AsyncFunctionDef)
+    assert [ast.unparse(each) for each in body.body[1:]] == [
+        "runner = ServerRunner(server, connection, lifespan_state)",
+        "try:\n    return await runner.on_request(dctx, method, params)\n"
+        "finally:\n    await aclose_shielded(connection)",
+    ]
+
+
+async def test_unwinding_empties_the_connections_exit_stack() -> None:
     """Why transport/kernel.py makes a ``Connection`` for every POST: a shared one would be unwound
     under a call that still runs."""
     connection = connected()
     unwound: list[str] = []
     connection.exit_stack.callback(unwound.append, "unwound")
-    await serve(server(nothing), connection=connection)
+    await aclose_shielded(connection)
     assert unwound == ["unwound"], "transport/kernel.py could share a connection"
+
+
+def test_a_server_begins_with_the_tracing_middleware() -> None:
+    """transport/spans.py looks for it by its type."""
+    assert [type(each) for each in Server("contract").middleware] == [OpenTelemetryMiddleware]
 
 
 async def test_serve_one_reaches_the_handler_without_a_pause() -> None:

@@ -267,3 +267,12 @@ def test_clean_arguments_stay_apart_for_formatters_that_need_them() -> None:
     )  # fmt: skip
     assert RedactingFilter(Redactor()).filter(record)
     assert record.args == ("127.0.0.1:5", "GET", "/mcp?token=***", "1.1", 200)
+
+
+def test_a_secret_that_is_registered_later_is_found_in_texts_seen_before() -> None:
+    """Fields of log lines are remembered as clean; without forgetting, the secret would pass."""
+    redactor = Redactor()
+    fields = {"session": "hunter2hunter2", "tool": "get_ticker"}
+    assert redactor.value(fields) == fields
+    redactor.add("hunter2hunter2")
+    assert redactor.value(fields) == {"session": MASK, "tool": "get_ticker"}
