@@ -1,0 +1,45 @@
+"""What the commands have in common: the event loop, the lazy CCXT, texts for people."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+else:
+    Commands = Any
+
+__all__ = ["Commands", "port", "run", "say", "single_exchanges"]
+
+
+def run(main: Coroutine[Any, Any, int | None]) -> int | None:
+    """Run a command on the fastest event loop that there is."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(main)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(main)
+
+
+def single_exchanges() -> None:
+    """Import single exchanges instead of all of CCXT; before anything imports it."""
+    from ccxt_mcp.exchanges.loading import install_lazy_ccxt
+
+    install_lazy_ccxt()
+
+
+def port(text: str) -> int:
+    """The type of an argument that is a port."""
+    if text.isdecimal() and int(text) < 65536:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is not a port: an integer from 0 to 65535")
+
+
+def say(text: str) -> None:
+    """Tell people; programs read standard output."""
+    print(text, file=sys.stderr, flush=True)
