@@ -88,6 +88,12 @@ class _Describe(Arguments):
 
 
 async def _describe_method(call: Call, args: _Describe) -> Answer:
+    if args.method is not None and (args.search or "").strip():
+        raise Failure(
+            Code.INVALID_ARGUMENT,
+            "`method` and `search` cannot be given together.",
+            hint="Pass `method` for one method by its name, or `search` for all with these words.",
+        )
     exchange = call.choose_exchange(args.exchange) if args.exchange else None
     if args.method is not None:
         found = [known(args.method)]
