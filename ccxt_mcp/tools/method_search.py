@@ -80,7 +80,7 @@ class _Describe(Arguments):
         Field(max_length=64, description="Words of its name: `open interest`, `deposit`."),
     ] = None
     method: Annotated[
-        str | None, Field(min_length=1, max_length=64, description="One method by its name.")
+        str | None, Field(min_length=1, max_length=64, description="Or one method by its name.")
     ] = None
     exchange: Exchange | None = None
     limit: Annotated[int, Field(ge=1, le=100, description="Methods to show.")] = 20
