@@ -6,7 +6,7 @@ which would multiply what a question costs of a rate limit.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Iterable
 
 from ccxt_mcp.calls.bounds import Answer, remarked
 from ccxt_mcp.exchanges.listing import Listing
@@ -19,7 +19,7 @@ def of_one_kind(
     listing: Listing,
     named: object,
     argument: str,
-    seen: Collection[str] = (),
+    seen: Iterable[str] = (),
 ) -> Answer:
     """The answer; where nothing was named and there are several kinds, it says which it is about.
 
@@ -30,8 +30,10 @@ def of_one_kind(
         argument: what a caller passes to be told of another kind.
         seen: kinds that the exchange told of all the same.
     """
+    if named is not None or not listing.kinds - {listing.kind}:
+        return answer
     others = sorted(listing.kinds - {listing.kind, *seen})
-    if named is not None or not others:
+    if not others:
         return answer
     return remarked(
         answer,

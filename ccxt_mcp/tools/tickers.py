@@ -108,7 +108,7 @@ async def _batch_get_tickers(call: Call, args: _Tickers) -> Answer:
         # Said once, with the first page.
         **({} if args.cursor is not None else failed.shown()),
     )
-    seen = {str(markets[symbol].get("type")) for symbol in told}
+    seen = (str(markets[symbol].get("type")) for symbol in told)
     return of_one_kind(answer, listing, args.symbols or args.type, "type", seen)
 
 
