@@ -22,7 +22,7 @@ from ccxt_mcp.settings.references import (
     is_literal,
     resolve_secret,
 )
-from ccxt_mcp.settings.sources import did_you_mean
+from ccxt_mcp.settings.sources import alike, did_you_mean
 from ccxt_mcp.settings.table import (
     CREDENTIAL_FIELDS,
     ENV_CREDENTIALS,
@@ -112,8 +112,8 @@ class Accounts:
     ) -> Account:
         """The account that a call means.
 
-        By the account's name when it is given, else the ``default_account`` or the only account of
-        the exchange (or of the default exchange).
+        By the account's name when it is given (in any case if that is one only), else the
+        ``default_account`` or the only account of the exchange (or of the default exchange).
 
         Raises:
             Failure: ``unknown_account`` for a name or exchange without an account,
@@ -144,7 +144,8 @@ class Accounts:
         )
 
     def _named(self, exchange: str | None, account: str) -> Account:
-        found = self._by_name.get(account)
+        meant_by_it = alike(account, self._by_name)
+        found = self._by_name[meant_by_it[0]] if len(meant_by_it) == 1 else None
         if found is None:
             # The caller's word is cut and quoted: it may be anything.
             meant = did_you_mean(account[:64], self._by_name) or "."
@@ -159,7 +160,7 @@ class Accounts:
             also = f" The accounts of {exchange[:64]}: {', '.join(own)}." if own else ""
             raise Failure(
                 Code.INVALID_ARGUMENT,
-                f"Account {account} is of exchange {found.exchange}, but `exchange` says"
+                f"Account {found.name} is of exchange {found.exchange}, but `exchange` says"
                 f" {exchange[:64]}.{also}",
                 hint="Leave `exchange` out, or name an account of that exchange.",
                 exchange=exchange,

@@ -8,14 +8,23 @@ say so. Refuses: what is asked of an exchange (the tools bound that by their arg
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
 
 from ccxt_mcp.calls.cursors import Paging
 
-__all__ = ["CUT_SCHEMA", "MAX_BYTES", "PAGED_SCHEMA", "Answer", "page", "paged", "serialise"]
+__all__ = [
+    "CUT_SCHEMA",
+    "MAX_BYTES",
+    "PAGED_SCHEMA",
+    "Answer",
+    "page",
+    "paged",
+    "remarked",
+    "serialise",
+]
 
 MAX_BYTES = 60_000
 """Bytes of JSON in one result: about 2.4 per token of a common tokenizer, so below 25,000 tokens,
@@ -120,6 +129,17 @@ def paged(
     if answer.data["truncated"]:
         _say(answer.data, answer, answer.more)
     return answer
+
+
+def remarked(answer: Answer, words: str) -> Answer:
+    """With more in the notice, also in the one that a cut may make later."""
+    told = answer.data.get("notice")
+    return replace(
+        answer,
+        data={**answer.data, "notice": f"{told} {words}" if told else words},
+        more=f"{answer.more} {words}".strip(),
+        less=None if answer.less is None else f"{answer.less} {words}",
+    )
 
 
 _GO_ON = "Pass `nextCursor` as `cursor` for the next ones."

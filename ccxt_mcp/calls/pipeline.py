@@ -95,7 +95,7 @@ class Call:
         return self._calls.redact(text)
 
     def choose_exchange(self, exchange: str | None) -> str:
-        """The profile's name: the argument, else the default exchange.
+        """The profile's name, as it is configured: the argument's, else the default exchange's.
 
         Raises:
             Failure: ``invalid_argument`` when there is neither; ``unknown_exchange``.
@@ -119,7 +119,7 @@ class Call:
                 ``unknown_account``, ``unknown_exchange``.
         """
         if exchange is not None:
-            self.choose_exchange(exchange)
+            exchange = self.choose_exchange(exchange)
         chosen = self.accounts.resolve(
             exchange, account, default_exchange=self.settings.default_exchange
         )

@@ -86,30 +86,29 @@ class PublicReads:
         Raises:
             Failure: what the asking came to; ``overloaded`` for want of a slot.
         """
-        read = self._kept_read(question, max_age)
-        flight = None if read else self._joined(question, max_age)
-        if read is None and flight is None:
+        there = self._there(question, max_age)
+        if there is None:
             await slot.__aenter__()
-            # From here to the start nothing waits, so the slot has an owner whatever happens.
-            read = self._kept_read(question, max_age)
-            flight = None if read else self._joined(question, max_age)
-            if read is None and flight is None:
+            # Others may have asked while this one waited. From here to the start nothing waits, so
+            # the slot has an owner whatever happens.
+            there = self._there(question, max_age)
+            if there is None:
                 return await self._asked(question, ask, slot)
             slot.release()
-        if read is not None:
+        if isinstance(there, Entry):
             RECORDER.get().cache(question[1], Found.KEPT.value)
-            return read
-        assert flight is not None
+            return _read(there.value, there.asked, Found.KEPT)
         RECORDER.get().cache(question[1], Found.UNDER_WAY.value)
-        value = await self._flights.outcome(question, flight)
-        return _read(value, flight.began, Found.UNDER_WAY)
+        value = await self._flights.outcome(question, there)
+        return _read(value, there.began, Found.UNDER_WAY)
 
-    def _kept_read(self, question: Hashable, max_age: float) -> Read | None:
-        entry = self._kept.get(question, max_age, self._clock()) if max_age > 0 else None
-        return None if entry is None else _read(entry.value, entry.asked, Found.KEPT)
-
-    def _joined(self, question: Hashable, max_age: float) -> Flight[Any] | None:
-        return self._flights.under_way(question, max_age, self._clock()) if max_age > 0 else None
+    def _there(self, question: Hashable, max_age: float) -> Entry[Any] | Flight[Any] | None:
+        """The answer to a question that is kept, or else under way, if it is young enough."""
+        if max_age <= 0:
+            return None
+        now = self._clock()
+        kept = self._kept.get(question, max_age, now)
+        return self._flights.under_way(question, max_age, now) if kept is None else kept
 
     async def _asked(
         self,

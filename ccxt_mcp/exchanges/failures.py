@@ -24,6 +24,7 @@ __all__ = [
     "code_of_request",
     "forget",
     "is_about_time",
+    "nothing_there",
     "refused",
     "spoken",
     "translate",
@@ -104,6 +105,12 @@ HINTS: dict[str, str] = {
 }
 """What to do next, where a code's own hint is too general."""
 
+NOTHING_THERE = (
+    "The exchange does not have this here (test networks and simulated exchanges have less than the"
+    " real one), or not what was named; if everything is answered so, check `base_url`."
+)
+"""The same for an answer whose status says no more than that nothing is there."""
+
 RETRYABLE: dict[str, bool] = {"InvalidNonce": True, "AddressPending": True}
 """Where trying again can help although the code says otherwise."""
 
@@ -112,6 +119,7 @@ MAX_WORDS = 300
 
 _SPOKEN = "_ccxt_mcp_spoken"
 _RETRY_AFTER = "_ccxt_mcp_retry_after"
+_NOTHING = "_ccxt_mcp_nothing_there"
 _ADDRESS = re.compile(r"\b(?:https?|wss?)://\S+", re.IGNORECASE)
 _PARAMETERS = re.compile(
     r"(?i)\b(signature|sign|api[-_]?key|apikey|secret|token|passphrase|listenKey|nonce)"
@@ -153,6 +161,12 @@ def spoken(
         # Seconds only: exchanges do not use the date form, and a clock may be off.
         if key.lower() == "retry-after" and value.strip().isdecimal() and wait is None:
             setattr(error, _RETRY_AFTER, min(float(value), _LONGEST_WAIT))
+
+
+def nothing_there(error: BaseException, status: int) -> None:
+    """Mark an exception as made from an answer whose status alone says that the exchange has
+    nothing at the address that CCXT knows."""
+    setattr(error, _NOTHING, status)
 
 
 def refused(error: BaseException) -> bool:
@@ -200,6 +214,10 @@ def translate(
         cleaned = _clean(str(error), ccxt_id, redact)
         if getattr(error, _SPOKEN, False):
             words = f"{exchange} says: {cleaned}" if cleaned else f"{exchange} gave no reason"
+            status = getattr(error, _NOTHING, None)
+            if status is not None:
+                words = f"{exchange} has nothing at the address asked (HTTP {status}); {words}"
+                hint = NOTHING_THERE
             failure = Failure(
                 code,
                 words,

@@ -29,6 +29,7 @@ from ccxt_mcp.exchanges.residents import Residents
 from ccxt_mcp.exchanges.shelf import Shelf
 from ccxt_mcp.exchanges.sources import Policy
 from ccxt_mcp.settings import ExchangeProfile
+from ccxt_mcp.settings.sources import alike
 
 __all__ = ["Gateway"]
 
@@ -105,7 +106,7 @@ class Gateway:
         await self._nonces.close()
 
     def profile(self, name: str) -> ExchangeProfile:
-        """A configured profile, or the default one of a CCXT id.
+        """A configured profile, or the default one of a CCXT id, in any case if that is one only.
 
         Raises ``Failure`` (``unknown_exchange``) with the likely names.
         """
@@ -113,9 +114,12 @@ class Gateway:
         if found is not None:
             self._facts_of(found)
             return found
-        if name not in catalog().exchanges:
-            raise self._unknown(name)
-        return ExchangeProfile(name=name, exchange=name)
+        if name in catalog().exchanges:
+            return ExchangeProfile(name=name, exchange=name)
+        meant = alike(name, (*self._profiles, *catalog().exchanges))
+        if len(meant) != 1:
+            raise self._unknown(name, meant)
+        return self.profile(meant[0])
 
     def exchange_ids(self) -> tuple[str, ...]:
         """CCXT's exchange ids, in alphabetical order. Imports none of them."""
@@ -147,6 +151,9 @@ class Gateway:
         room = self._rooms.get(name)
         if room is None:
             profile = self.profile(name)
+            if profile.name != name:
+                # One room for a profile, in whatever case it is asked for.
+                return self._room(profile.name)
             room = ExchangeRoom(profile, self._facts_of(profile), self._around)
             self._rooms[name] = room
         return room
@@ -163,8 +170,15 @@ class Gateway:
             )
         return facts
 
-    def _unknown(self, name: str) -> Failure:
+    def _unknown(self, name: str, meant: list[str]) -> Failure:
         shown = name[:64]
+        if meant:
+            return Failure(
+                Code.UNKNOWN_EXCHANGE,
+                f"there is no exchange {shown!r}, but several of that name in another case:"
+                f" {', '.join(meant)}",
+                details={"profiles": sorted(self._profiles)},
+            )
         return Failure(
             Code.UNKNOWN_EXCHANGE,
             f"there is no exchange {shown!r}{_meant(shown, self._profiles)}",

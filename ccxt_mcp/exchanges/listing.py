@@ -111,6 +111,16 @@ class Listing:
         )
 
     @cached_property
+    def kinds(self) -> frozenset[str]:
+        """The kinds of its markets: ``spot``, ``swap``, ``future``, ``option``."""
+        return frozenset(str(market.get("type")) for market in self.markets.values())
+
+    @cached_property
+    def quotes(self) -> frozenset[str]:
+        """The quote currencies of its markets, in capitals."""
+        return frozenset(str(each.get("quote") or "").upper() for each in self.markets.values())
+
+    @cached_property
     def _by_plain(self) -> Mapping[str, tuple[str, ...]]:
         """Name without separators → the symbols that have it as symbol or as id."""
         index: dict[str, tuple[str, ...]] = {}

@@ -12,7 +12,7 @@ from importlib import import_module
 from threading import Lock
 from typing import Any, cast
 
-from ccxt_mcp.exchanges.failures import is_about_time, refused, spoken
+from ccxt_mcp.exchanges.failures import is_about_time, nothing_there, refused, spoken
 from ccxt_mcp.exchanges.hardening import FrozenDict, FrozenList, harden
 from ccxt_mcp.exchanges.http import WIRE
 from ccxt_mcp.exchanges.loading import load_class
@@ -137,8 +137,12 @@ class Wired:
         try:
             cast(Any, super()).handle_http_status_code(code, reason, url, method, body)
         except Exception as error:
+            if code in _NOTHING_THERE and type(error) is _error_class("ExchangeNotAvailable"):
+                # CCXT takes it for an outage, which would be tried again in vain.
+                error = _error_class("ExchangeError")(f"{code} {reason} {body}")
+                nothing_there(error, code)
             spoken(error, _HEADERS.get(), self._limit_hit(error, code))
-            raise
+            raise error from None
         if not 200 <= code < 300:
             # CCXT lets a status pass that its table lacks, and reads the body as a success.
             kind = "ExchangeError" if code < 500 else "ExchangeNotAvailable"
@@ -161,6 +165,9 @@ class Wired:
     def __del__(self) -> None:
         """Sessions are not the instances' to close, so there is nothing to warn of."""
 
+
+_NOTHING_THERE = frozenset({404, 405, 410})
+"""Statuses of an address, or a method at it, that an exchange does not have."""
 
 _classes: dict[str, type[Any]] = {}
 _making = Lock()

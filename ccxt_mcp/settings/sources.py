@@ -25,7 +25,7 @@ from ccxt_mcp.settings.table import (
     TokenSettings,
 )
 
-__all__ = ["PREFIX", "TABLES", "Sources", "did_you_mean", "read_environment", "read_file"]
+__all__ = ["PREFIX", "TABLES", "Sources", "alike", "did_you_mean", "read_environment", "read_file"]
 
 PREFIX = "CCXT_MCP_"
 TABLES: Mapping[str, type[BaseModel]] = {
@@ -72,6 +72,12 @@ def did_you_mean(word: str, allowed: Collection[str]) -> str:
     near = difflib.get_close_matches(word.lower(), [a.lower() for a in allowed], n=1, cutoff=0.6)
     found = [a for a in allowed if near and a.lower() == near[0]]
     return f"; did you mean {found[0]}?" if found else ""
+
+
+def alike(word: str, names: Iterable[str]) -> list[str]:
+    """The names that a word means: itself, or else all that differ from it in case only."""
+    found = {name for name in names if name.lower() == word.lower()}
+    return [word] if word in found else sorted(found)
 
 
 def read_file(sources: Sources, path: Path) -> None:

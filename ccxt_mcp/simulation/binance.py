@@ -104,7 +104,7 @@ class BinanceDialect:
         now = self._venue.now()
         family = next(f for f in _FAMILIES if request.path.startswith(f))
         if route is None:
-            return WireAnswer(404, _not_found(request.path))
+            return WireAnswer(404, _not_found(request.path, now))
         params = parse_params(request.query, request.body)
         weight = route.weigh(params)
         verdict = self.limits[family].spend(request.peer, weight, now)
@@ -156,7 +156,13 @@ def _used(family: str, verdict: Verdict) -> dict[str, str]:
     return {"X-MBX-USED-WEIGHT": used, "X-MBX-USED-WEIGHT-1M": used}
 
 
-def _not_found(path: str) -> bytes:
+def _not_found(path: str, now: int) -> bytes:
     return orjson.dumps(
-        {"status": 404, "error": "Not Found", "message": "No message available", "path": path}
+        {
+            "timestamp": now,
+            "status": 404,
+            "error": "Not Found",
+            "message": "No message available",
+            "path": path,
+        }
     )

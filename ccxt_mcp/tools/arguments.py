@@ -2,7 +2,8 @@
 
 Owns: turning any JSON into typed arguments or into one ``invalid_argument`` failure that names
 every violation at once. Tolerant of a number or an array sent as a JSON string (clients and models
-do that) and of ``null`` for an optional argument; strict about everything else. Refuses: repeating
+do that), of one name or names with commas where a list of names is wanted, and of ``null`` for an
+optional argument; strict about everything else. Refuses: repeating
 a value that looks like a credential, and knowing exchanges (a symbol or a timeframe is checked
 where the market tables are).
 """
@@ -38,6 +39,7 @@ __all__ = [
     "is_identifier",
     "looks_secret",
     "milliseconds",
+    "names_in",
     "parse",
     "schema",
     "shown_name",
@@ -246,23 +248,43 @@ def _prepare(model: type[Arguments], arguments: Mapping[str, Any]) -> dict[str, 
         if value is None and name in properties and name not in required:
             continue
         kind = properties[name].get("type") if name in properties else None
-        if isinstance(value, str) and kind in ("integer", "number", "array", "object"):
+        if isinstance(value, str) and kind in ("integer", "number", "object"):
             value = _from_json(value, kind)
+        elif isinstance(value, str) and kind == "array":
+            # Every array among the tools' arguments is one of names.
+            value = names_in(value)
         if kind == "integer" and isinstance(value, float) and value.is_integer():
             value = int(value)
         out[name] = value
     return out
 
 
+def names_in(text: str) -> Any:
+    """The list that a text stands for: a JSON array, or one name, or several with commas between
+    them. The text itself if it is neither, such as an array that is not JSON."""
+    if len(text) > _LONGEST:
+        return text
+    try:
+        read = orjson.loads(text)
+    except ValueError:
+        read = text
+    if isinstance(read, list):
+        return read
+    names = [name.strip() for name in (read if isinstance(read, str) else text).split(",")]
+    return text if text.lstrip().startswith(("[", "{")) else [name for name in names if name]
+
+
+_LONGEST = 100_000
+"""Characters of a text that is read as something else."""
+
+
 def _from_json(value: str, kind: str) -> Any:
-    if len(value) > 100_000:
+    if len(value) > _LONGEST:
         return value
     try:
         read = orjson.loads(value)
     except ValueError:
         return value
-    if kind == "array":
-        return read if isinstance(read, list) else value
     if kind == "object":
         return read if isinstance(read, dict) else value
     return read if isinstance(read, int | float) and not isinstance(read, bool) else value

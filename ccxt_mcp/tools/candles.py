@@ -143,8 +143,14 @@ async def _latest(
     data = _data(question, walk, rows)
     if older and rows and len(rows) < wanted:
         _say(data, walk, paging.cursor(rows[0]))
+    elif older and rows:
+        data["truncated"] = True
+        data["notice"] = f"{walk.shown(len(rows), 'candles')} {_OLDER}"
     more = "Pass `nextCursor` as `cursor` for the ones before."
     return Answer(data, ("candles",), more, paging, keep_end=True)
+
+
+_OLDER = "As many as `limit` says: older ones are found with a larger `limit`, `until` or `since`."
 
 
 def _data(question: dict[str, Any], walk: Walk, rows: list[list[Any]]) -> dict[str, Any]:

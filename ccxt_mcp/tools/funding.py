@@ -15,7 +15,7 @@ from ccxt_mcp.calls.public_reads import Read
 from ccxt_mcp.errors import Code, Failure
 from ccxt_mcp.exchanges.listing import Listing
 from ccxt_mcp.tools.arguments import Cursor, Exchange, MaxAge
-from ccxt_mcp.tools.many import FAILED, MAX_SINGLE, Failed, Symbols, meant, one_by_one
+from ccxt_mcp.tools.many import FAILED, MAX_SINGLE, Asked, Failed, Symbols, meant
 from ccxt_mcp.tools.of_market import Aged, together
 from ccxt_mcp.tools.tool import ANSWERED_BY, FRESHNESS, Tool, result_schema
 
@@ -51,36 +51,18 @@ async def _get_funding_rates(call: Call, args: _Funding) -> Answer:
         swaps = [symbol for symbol in known if _is_funded(listing, symbol, failed)]
         if not swaps:
             failed.unless(None)
-        single: list[str] = []
-        if has.get("fetchFundingRate") and (len(swaps) == 1 or not has.get("fetchFundingRates")):
-            single = swaps
-        elif has.get("fetchFundingRates"):
-            for group in _by_direction(listing, swaps):
-                try:
-                    read = await _many(call, listing, args, tuple(group))
-                except Failure as failure:
-                    if failure.code is Code.NOT_SUPPORTED and has.get("fetchFundingRate"):
-                        # Such as htx, which lists those of inverse swaps only.
-                        single += group
-                        continue
-                    for symbol in group:
-                        failed.add(symbol, failure)
-                    continue
-                reads.append(read)
-                rows.update((each, read.value[each]) for each in group if each in read.value)
-                missing = [symbol for symbol in group if symbol not in read.value]
-                failed.missing(listing.exchange, missing, "funding rate")
-        else:
+        one, many = bool(has.get("fetchFundingRate")), bool(has.get("fetchFundingRates"))
+        if not (one or many):
             raise _not_offered(listing, one=False)
-        if single:
-            alone = await one_by_one(
-                *(call, listing.exchange, "fetch_funding_rate", single),
-                market_rows.funding_rate,
-                args.max_age,
-                failed,
-            )
-            rows.update((read.value["symbol"], read.value) for read in alone)
-            reads += alone
+        asked = Asked(call, listing.exchange, "funding rate", failed)
+        single = swaps if one and (len(swaps) == 1 or not many) else []
+        for group in [] if single else _by_direction(listing, swaps):
+            reading = _many(call, listing, args, tuple(group))
+            # Such as htx, which lists those of inverse swaps only.
+            if not await asked.together(group, reading, alone_instead=one):
+                single += group
+        await asked.alone("fetch_funding_rate", single, market_rows.funding_rate, args.max_age)
+        rows, reads = asked.rows, asked.reads
         failed.unless(rows)
     question = {"funding": listing.exchange, "symbols": args.symbols}
     return paged(

@@ -1,13 +1,13 @@
 """Questions about many markets at once: which are meant, single reads, and what failed of them.
 
-Owns: the argument ``symbols``, its spelling, and that one bad symbol of a list spoils only itself.
-Refuses: knowing what is asked of the markets.
+Owns: the argument ``symbols``, its spelling, and that one bad symbol of a list spoils only itself,
+in whatever requests the markets are asked about. Refuses: knowing what is asked of the markets.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Annotated, Any
 
 import orjson
@@ -19,7 +19,7 @@ from ccxt_mcp.errors import Code, Failure
 from ccxt_mcp.exchanges.listing import Listing
 from ccxt_mcp.tools.arguments import looks_secret, shown_name
 
-__all__ = ["FAILED", "MAX_SINGLE", "Failed", "Symbols", "meant", "one_by_one"]
+__all__ = ["FAILED", "MAX_SINGLE", "Asked", "Failed", "Symbols", "meant"]
 
 MAX_SINGLE = 10
 """Markets that are asked about one by one for one answer."""
@@ -114,37 +114,82 @@ async def meant(call: Call, listing: Listing, asked: Iterable[str], failed: Fail
     return sorted(found)
 
 
-async def one_by_one(
-    call: Call,
-    exchange: str,
-    method: str,
-    symbols: list[str],
-    project: Callable[..., Any],
-    max_age: float | None,
-    failed: Failed,
-) -> list[Read]:
-    """Reads about at most ``MAX_SINGLE`` markets, some at a time; those that failed are noted.
+class Asked:
+    """What came of questions about named markets, some asked together and some alone.
 
-    Raises:
-        Failure: ``invalid_argument`` for too many.
+    Args:
+        call: the call under way.
+        exchange: the profile's name.
+        what: an answer about one market, in words.
+        failed: where it is noted what did not come.
+
+    Mutable: ``rows``, what came, by symbol; ``reads``, the answers that it came with.
     """
-    if len(symbols) > MAX_SINGLE:
-        raise Failure(
-            Code.INVALID_ARGUMENT,
-            f"{exchange} answers this for one symbol at a time: at most {MAX_SINGLE} `symbols`.",
-            hint=f"Pass at most {MAX_SINGLE} `symbols` in a call.",
-            exchange=exchange,
-        )
-    turns = asyncio.Semaphore(_AT_ONCE)
 
-    async def one(symbol: str) -> Read | None:
-        async with turns:
-            try:
-                return await call.read(exchange, method, symbol, project=project, max_age=max_age)
-            except Failure as failure:
-                failed.add(symbol, failure)
-                return None
+    def __init__(self, call: Call, exchange: str, what: str, failed: Failed) -> None:
+        self._call = call
+        self._exchange = exchange
+        self._what = what
+        self._failed = failed
+        self.rows: dict[str, Mapping[str, Any]] = {}
+        self.reads: list[Read] = []
 
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(one(symbol)) for symbol in symbols]
-    return [read for task in tasks if (read := task.result()) is not None]
+    async def together(
+        self, symbols: list[str], reading: Awaitable[Read], *, alone_instead: bool = False
+    ) -> bool:
+        """Note what one answer says of ``symbols``, or its failure for each of them.
+
+        Returns False, with nothing noted, if the exchange does not offer this and
+        ``alone_instead``.
+        """
+        try:
+            read = await reading
+        except Failure as failure:
+            if alone_instead and failure.code is Code.NOT_SUPPORTED:
+                return False
+            for symbol in symbols:
+                self._failed.add(symbol, failure)
+            return True
+        self.reads.append(read)
+        self.rows.update((each, read.value[each]) for each in symbols if each in read.value)
+        missing = [each for each in symbols if each not in read.value]
+        self._failed.missing(self._exchange, missing, self._what)
+        return True
+
+    async def alone(
+        self,
+        method: str,
+        symbols: list[str],
+        project: Callable[..., Any],
+        max_age: float | None,
+    ) -> None:
+        """Ask about at most ``MAX_SINGLE`` markets one by one, some at a time.
+
+        Raises:
+            Failure: ``invalid_argument`` for too many.
+        """
+        if len(symbols) > MAX_SINGLE:
+            raise Failure(
+                Code.INVALID_ARGUMENT,
+                f"{self._exchange} answers this for one symbol at a time: at most {MAX_SINGLE}"
+                " `symbols`.",
+                hint=f"Pass at most {MAX_SINGLE} `symbols` in a call.",
+                exchange=self._exchange,
+            )
+        turns = asyncio.Semaphore(_AT_ONCE)
+
+        async def one(symbol: str) -> None:
+            async with turns:
+                try:
+                    read = await self._call.read(
+                        self._exchange, method, symbol, project=project, max_age=max_age
+                    )
+                except Failure as failure:
+                    self._failed.add(symbol, failure)
+                    return
+            self.reads.append(read)
+            self.rows[read.value["symbol"]] = read.value
+
+        async with asyncio.TaskGroup() as group:
+            for symbol in symbols:
+                group.create_task(one(symbol))

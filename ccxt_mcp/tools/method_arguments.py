@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -19,6 +20,7 @@ from ccxt_mcp.tools.arguments import (
     did_you_mean,
     is_identifier,
     milliseconds,
+    names_in,
     shown_name,
 )
 
@@ -57,12 +59,11 @@ def arguments_of(method: Method, given: Mapping[str, Any], problems: list[str]) 
 def _read(argument: Argument, value: Any) -> tuple[Any, str]:
     """(the value, what it must be if it is not that)"""
     kind = argument.kind
-    if isinstance(value, str) and kind in ("strings", "integer", "number") and len(value) < 20_000:
-        try:
+    if isinstance(value, str) and kind == "strings":
+        value = names_in(value)
+    elif isinstance(value, str) and kind in ("integer", "number") and len(value) < 20_000:
+        with suppress(ValueError):
             value = orjson.loads(value)
-        except ValueError:
-            # One name where several may stand is what is meant.
-            value = [value] if kind == "strings" else value
     if kind == "time":
         at = milliseconds(value)
         return at, "" if at is not None else "a time as ISO 8601 or in milliseconds since 1970"

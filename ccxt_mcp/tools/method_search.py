@@ -80,7 +80,7 @@ class _Describe(Arguments):
         Field(max_length=64, description="Words of its name: `open interest`, `deposit`."),
     ] = None
     method: Annotated[
-        str | None, Field(min_length=1, max_length=64, description="One method by its name.")
+        str | None, Field(min_length=1, max_length=64, description="Or one method by its name.")
     ] = None
     exchange: Exchange | None = None
     limit: Annotated[int, Field(ge=1, le=100, description="Methods to show.")] = 20
@@ -88,6 +88,12 @@ class _Describe(Arguments):
 
 
 async def _describe_method(call: Call, args: _Describe) -> Answer:
+    if args.method is not None and (args.search or "").strip():
+        raise Failure(
+            Code.INVALID_ARGUMENT,
+            "`method` and `search` cannot be given together.",
+            hint="Pass `method` for one method by its name, or `search` for all with these words.",
+        )
     exchange = call.choose_exchange(args.exchange) if args.exchange else None
     if args.method is not None:
         found = [known(args.method)]

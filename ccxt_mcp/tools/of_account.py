@@ -1,23 +1,21 @@
 """What questions about an account have in common: whose the answer is, and words of our own.
 
-Owns: the schema of an account's lists, the comparison of ids, what is added to a notice, and the
-refusal where an exchange wants a symbol. Refuses: knowing what is asked.
+Owns: the schema of an account's lists, the comparison of ids, and the refusal where an exchange
+wants a symbol. Refuses: knowing what is asked.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
-from ccxt_mcp.calls.bounds import Answer
 from ccxt_mcp.calls.pipeline import Call
 from ccxt_mcp.errors import Code, Failure
 from ccxt_mcp.exchanges.lease import Lease
 from ccxt_mcp.tools.arguments import Identifier
 from ccxt_mcp.tools.tool import ANSWERED_BY, result_schema
 
-__all__ = ["MAX_ROWS", "WHOSE", "OrderId", "listed", "naming_the_symbol", "remarked", "same_id"]
+__all__ = ["MAX_ROWS", "WHOSE", "OrderId", "listed", "naming_the_symbol", "same_id"]
 
 MAX_ROWS = 500
 """Rows of one answer before its size is even looked at."""
@@ -49,13 +47,6 @@ def same_id(said: Any, wanted: str, prefix: str) -> bool:
         return name.lstrip("0") if name.isdecimal() else name
 
     return said is not None and plain(str(said)) == plain(wanted)
-
-
-def remarked(answer: Answer, words: str) -> Answer:
-    """With more in the notice, also in the one that a cut may make later."""
-    told = answer.data.get("notice")
-    data = {**answer.data, "notice": f"{told} {words}" if told else words}
-    return replace(answer, data=data, more=f"{answer.more} {words}".strip())
 
 
 async def naming_the_symbol(

@@ -11,13 +11,14 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from ccxt_mcp.calls.bounds import PAGED_SCHEMA, Answer, paged
+from ccxt_mcp.calls.bounds import PAGED_SCHEMA, Answer, paged, remarked
 from ccxt_mcp.calls.cursors import Paging, Position
 from ccxt_mcp.calls.history import place
 from ccxt_mcp.calls.pipeline import Call
 from ccxt_mcp.calls.projection.orders import order, orders
 from ccxt_mcp.tools.arguments import Account, Arguments, Cursor, Exchange
-from ccxt_mcp.tools.of_account import MAX_ROWS, listed, naming_the_symbol, remarked
+from ccxt_mcp.tools.of_account import MAX_ROWS, listed, naming_the_symbol
+from ccxt_mcp.tools.one_kind import of_one_kind
 from ccxt_mcp.tools.past import BOTH_WAYS, PastArguments, past_answer, past_method
 from ccxt_mcp.tools.tool import Tool
 
@@ -62,20 +63,13 @@ async def _get_open_orders(call: Call, args: _OpenOrders) -> Answer:
             exchange=lease.exchange,
             account=call.account,
         )
-        if symbol is None:
-            kinds = call.gateway.facts(lease.exchange).market_types
-            if len(set(kinds) - {"margin"}) > 1:
-                answer = remarked(
-                    answer,
-                    f"Without `symbol`, {lease.exchange} is asked about {lease.listing.kind} "
-                    "markets only; orders of other kinds are found by `symbol`.",
-                )
-            if lease.id in _DEAR:
-                answer = remarked(
-                    answer,
-                    f"Asking {lease.exchange} for all symbols costs it {_DEAR[lease.id]} as much "
-                    "of the rate limit as asking for one: pass `symbol` where one is enough.",
-                )
+        answer = of_one_kind(answer, lease.listing, symbol, "symbol")
+        if symbol is None and lease.id in _DEAR:
+            answer = remarked(
+                answer,
+                f"Asking {lease.exchange} for all symbols costs it {_DEAR[lease.id]} as much of "
+                "the rate limit as asking for one: pass `symbol` where one is enough.",
+            )
         return answer
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from ccxt_mcp.calls.bounds import Answer, page, paged
+from ccxt_mcp.calls.bounds import Answer, page, paged, remarked
 from ccxt_mcp.calls.cursors import Paging, of_form
 from ccxt_mcp.calls.history import Stretch, forward, place
 from ccxt_mcp.calls.pipeline import Call
@@ -21,7 +21,8 @@ from ccxt_mcp.errors import Code, Failure
 from ccxt_mcp.exchanges.habits import ORDER_OF_FILLS, Habits, habits
 from ccxt_mcp.exchanges.lease import Lease
 from ccxt_mcp.tools.arguments import Account, Arguments, Cursor, Exchange, Since
-from ccxt_mcp.tools.of_account import MAX_ROWS, naming_the_symbol, remarked
+from ccxt_mcp.tools.of_account import MAX_ROWS, naming_the_symbol
+from ccxt_mcp.tools.one_kind import of_one_kind
 
 __all__ = ["BOTH_WAYS", "UNIFIED", "PastArguments", "past_answer", "past_method"]
 
@@ -119,9 +120,10 @@ async def past_answer(
         less = "For earlier ones pass `since`: they come oldest first, in pages."
         raisable = args.limit < min(MAX_ROWS, how.page) and not how.whole and order is None
         more = f"Raise `limit`. {less}" if raisable else less
-        return page(
+        answer = page(
             key, rows[: args.limit], len(rows), more=more, less=less, maybe_more=full, **head
         )
+        return of_one_kind(answer, lease.listing, symbol, "symbol")
     question = {
         "past": key,
         **head,
@@ -145,7 +147,8 @@ async def past_answer(
     now = round(time.time() * 1000) + _AHEAD
     stretch = await forward(ask, how, since=args.since, after=after, now=now)
     rows = shown(of_the_symbol(stretch.rows))
-    return _page_of(key, rows, stretch, paging, args.limit, how, head)
+    answer = _page_of(key, rows, stretch, paging, args.limit, how, head)
+    return of_one_kind(answer, lease.listing, symbol, "symbol")
 
 
 _AHEAD = 60_000

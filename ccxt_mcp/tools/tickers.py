@@ -18,9 +18,10 @@ from ccxt_mcp.calls.projection import market_data, market_rows
 from ccxt_mcp.calls.public_reads import Read
 from ccxt_mcp.errors import Code, Failure
 from ccxt_mcp.exchanges.listing import Listing
-from ccxt_mcp.tools.arguments import Cursor, Exchange, MaxAge, did_you_mean
-from ccxt_mcp.tools.many import FAILED, MAX_SINGLE, Failed, Symbols, meant, one_by_one
+from ccxt_mcp.tools.arguments import Cursor, Exchange, MaxAge, did_you_mean, shown_name
+from ccxt_mcp.tools.many import FAILED, MAX_SINGLE, Asked, Failed, Symbols, meant
 from ccxt_mcp.tools.of_market import Aged, together
+from ccxt_mcp.tools.one_kind import of_one_kind
 from ccxt_mcp.tools.tool import ANSWERED_BY, FRESHNESS, Tool, result_schema
 
 __all__ = ["TICKERS_TOOL"]
@@ -76,31 +77,27 @@ async def _batch_get_tickers(call: Call, args: _Tickers) -> Answer:
     )
     listing = await call.listing(args.exchange, "fetch_tickers")
     failed = Failed()
-    quote = (args.quote or "").strip().upper()
-    rows: dict[str, Mapping[str, Any]] = {}
+    quote = _quote(listing, args.quote)
+    rows: Mapping[str, Mapping[str, Any]]
     if args.symbols is None:
         reads = [await _all(call, listing, args, project)]
-        rows.update(reads[0].value)
+        rows = reads[0].value
     else:
-        symbols = await meant(call, listing, args.symbols, failed)
-        reads = await _named(call, listing, args, symbols, project, rows, failed)
-        rows = {symbol: rows[symbol] for symbol in symbols if symbol in rows}
+        named = await meant(call, listing, args.symbols, failed)
+        symbols = [each for each in named if _is_wanted(listing, each, args.type, quote, failed)]
+        asked = await _named(call, listing, args, symbols, project, failed)
+        rows, reads = asked.rows, asked.reads
         failed.unless(rows)
     markets = listing.markets
-    chosen = [
-        row
-        for symbol, row in rows.items()
-        if (market := markets.get(symbol)) is not None
-        and (args.type is None or market.get("type") == args.type)
-        and (not quote or str(market.get("quote") or "").upper() == quote)
-    ]
+    told = {symbol: row for symbol, row in rows.items() if symbol in markets}
+    chosen = [row for each, row in told.items() if _other(markets[each], args.type, quote) is None]
     question = {
         "tickers": listing.exchange,
         "symbols": args.symbols,
         "quote": quote,
         "type": args.type,
     }
-    return paged(
+    answer = paged(
         "tickers",
         chosen,
         Paging(question, lambda row: (row["symbol"],), args.cursor),
@@ -111,6 +108,47 @@ async def _batch_get_tickers(call: Call, args: _Tickers) -> Answer:
         # Said once, with the first page.
         **({} if args.cursor is not None else failed.shown()),
     )
+    seen = (str(markets[symbol].get("type")) for symbol in told)
+    return of_one_kind(answer, listing, args.symbols or args.type, "type", seen)
+
+
+def _quote(listing: Listing, asked: str | None) -> str:
+    """The quote currency in capitals; nothing if none is asked for."""
+    quote = (asked or "").strip().upper()
+    if quote and quote not in listing.quotes:
+        raise Failure(
+            Code.INVALID_ARGUMENT,
+            f"{listing.exchange} has no market with `quote` {shown_name(quote)}"
+            f"{did_you_mean(quote, tuple(listing.quotes))}.",
+            hint="`quote` is the currency of the price: USDT of BTC/USDT.",
+            exchange=listing.exchange,
+        )
+    return quote
+
+
+def _other(market: Mapping[str, Any], kind: str | None, quote: str) -> str | None:
+    """In what a market differs from what is wanted, in words; ``None`` if in nothing."""
+    if kind is not None and market.get("type") != kind:
+        return f"is a {market.get('type')} market, not of `type` {kind}"
+    if quote and str(market.get("quote") or "").upper() != quote:
+        return f"has prices in {market.get('quote')}, not in `quote` {quote}"
+    return None
+
+
+def _is_wanted(listing: Listing, symbol: str, kind: str | None, quote: str, failed: Failed) -> bool:
+    """Whether a named market is of the wanted kind; if not, it is noted why it is left out."""
+    other = _other(listing.markets[symbol], kind, quote)
+    if other is not None:
+        failed.add(
+            symbol,
+            Failure(
+                Code.INVALID_ARGUMENT,
+                f"{symbol} {other}.",
+                hint="Leave `type` and `quote` out: `symbols` say enough.",
+                exchange=listing.exchange,
+            ),
+        )
+    return other is None
 
 
 async def _all(call: Call, listing: Listing, args: _Tickers, project: Any) -> Read:
@@ -147,13 +185,12 @@ async def _named(
     args: _Tickers,
     symbols: list[str],
     project: Any,
-    rows: dict[str, Mapping[str, Any]],
     failed: Failed,
-) -> list[Read]:
-    """Fill ``rows`` with the tickers of ``symbols``; each kind of market is a request of its own,
-    since CCXT and most exchanges take one kind at a time."""
+) -> Asked:
+    """The tickers of ``symbols``; each kind of market is a request of its own, since CCXT and most
+    exchanges take one kind at a time."""
+    asked = Asked(call, listing.exchange, "ticker", failed)
     single: list[str] = []
-    reads: list[Read] = []
     binance = call.gateway.profile(listing.exchange).exchange in _BINANCE
     for (kind, _), group in _by_kind(listing, symbols).items():
         # Binance's contracts are either one or all (weight 1 or 40), whatever is named.
@@ -162,36 +199,18 @@ async def _named(
             single += group
             continue
         all_of_them = binance and kind == "spot" and len(group) > _HALF_PRICE
-        named: tuple[Any, ...] = () if all_of_them else (tuple(group),)
-        params = {"type": "spot"} if all_of_them else None
-        try:
-            read = await call.read(
-                listing.exchange,
-                "fetch_tickers",
-                *named,
-                project=project,
-                max_age=args.max_age,
-                params=params,
-            )
-        except Failure as failure:
-            for symbol in group:
-                failed.add(symbol, failure)
-            continue
-        reads.append(read)
-        rows.update(read.value)
-        missing = [symbol for symbol in group if symbol not in read.value]
-        failed.missing(listing.exchange, missing, "ticker")
-    if single:
-        # The same question as get_ticker's, so the same answer serves both.
-        alone = await one_by_one(
-            *(call, listing.exchange, "fetch_ticker", single),
-            market_data.ticker,
-            args.max_age,
-            failed,
+        reading = call.read(
+            listing.exchange,
+            "fetch_tickers",
+            *(() if all_of_them else (tuple(group),)),
+            project=project,
+            max_age=args.max_age,
+            params={"type": "spot"} if all_of_them else None,
         )
-        rows.update((read.value["symbol"], read.value) for read in alone)
-        reads += alone
-    return reads
+        await asked.together(group, reading)
+    # The same question as get_ticker's, so the same answer serves both.
+    await asked.alone("fetch_ticker", single, market_data.ticker, args.max_age)
+    return asked
 
 
 def _by_kind(listing: Listing, symbols: list[str]) -> dict[tuple[str, bool], list[str]]:

@@ -125,7 +125,9 @@ async def _get_trades(call: Call, args: _Trades) -> Answer:
             "trades",
             newest,
             len(newest),
-            more="For older trades, ask with `since`.",
+            # Before the latest there are others; no exchange tells all of them at once.
+            maybe_more=bool(newest),
+            more="These are the latest; older ones are found with `since`.",
             **head,
             **together(walk.reads),
         )

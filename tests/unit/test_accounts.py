@@ -234,6 +234,16 @@ def test_the_account_a_call_means() -> None:
     assert accounts.resolve("kraken", None, default_exchange="paper").name == "c"
 
 
+def test_an_accounts_name_is_found_in_any_case_unless_several_have_it() -> None:
+    accounts = Accounts([account("Alice", "paper"), account("bob", "paper"), account("BOB", "x")])
+    assert accounts.resolve(None, "ALICE").name == "Alice"
+    assert accounts.resolve("paper", "alice").name == "Alice"
+    assert [accounts.resolve(None, each).name for each in ("bob", "BOB")] == ["bob", "BOB"]
+    with pytest.raises(Failure, match=r"bob \(paper\), BOB \(x\)") as caught:
+        accounts.resolve(None, "Bob")
+    assert caught.value.code is Code.UNKNOWN_ACCOUNT
+
+
 @pytest.mark.parametrize(
     ("exchange", "name", "code", "words"),
     [

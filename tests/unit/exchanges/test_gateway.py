@@ -299,13 +299,29 @@ def test_names_are_answered_without_an_event_loop() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "meant"), [("binanse", "binance"), ("papers", "paper"), ("KRAKEN", "kraken")]
+    ("name", "meant"), [("binanse", "binance"), ("papers", "paper"), ("KRAKEN2", "kraken")]
 )
 def test_a_misspelt_exchange_is_answered_with_the_likely_one(name: str, meant: str) -> None:
     gateway = Gateway({"paper": paper("http://127.0.0.1:1")})
     with pytest.raises(Failure, match=f"did you mean {meant}") as caught:
         gateway.profile(name)
     assert caught.value.code is Code.UNKNOWN_EXCHANGE
+
+
+def test_an_exchange_is_found_in_any_case_unless_several_have_the_name() -> None:
+    paper_url = "http://127.0.0.1:1"
+    profiles = {name: paper(paper_url, name=name) for name in ("Paper", "okx2", "OKX2", "Kraken")}
+    gateway = Gateway(profiles)
+    assert gateway.profile("PAPER") is gateway.profile("Paper") is gateway.profile("paper")
+    assert gateway.profile("BINANCE").name == "binance"
+    assert gateway.profile("OKX2").name == "OKX2"
+    # A profile and CCXT's id differ in case only: each is meant by its own name.
+    assert gateway.profile("Kraken").exchange == "binance"
+    assert gateway.profile("kraken").exchange == "kraken"
+    for several, both in (("Okx2", "OKX2, okx2"), ("KRAKEN", "Kraken, kraken")):
+        with pytest.raises(Failure, match=f"in another case: {both}") as caught:
+            gateway.profile(several)
+        assert caught.value.code is Code.UNKNOWN_EXCHANGE
 
 
 def test_a_profile_of_no_exchange_is_named() -> None:

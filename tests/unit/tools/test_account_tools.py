@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from mcp.client import Client
 
+from ccxt_mcp.exchanges.listing import Listing
 from ccxt_mcp.simulation import (
     DEMO_NAMES,
     DemoAccount,
@@ -399,3 +400,19 @@ async def test_a_cursor_of_other_parts_is_refused(world: World, parts: list[Any]
     other = base64.urlsafe_b64encode(orjson.dumps([read[0], *parts])).decode().rstrip("=")
     outcome = await world.call("get_my_trades", {**asked, "cursor": other})
     assert outcome.failure["code"] == "invalid_argument", outcome
+
+
+@pytest.mark.parametrize("tool", ["get_open_orders", "get_order_history", "get_my_trades"])
+@pytest.mark.parametrize("since", [{}, {"since": LONG_AGO}])
+async def test_an_answer_without_a_symbol_says_which_kind_of_market_it_is_about(
+    kraken: World, monkeypatch: pytest.MonkeyPatch, tool: str, since: dict[str, Any]
+) -> None:
+    """CCXT asks for spot markets only; without the notice an order of a swap does not exist."""
+    monkeypatch.setattr(Listing, "kinds", frozenset({"spot", "swap"}))
+    asked = {} if tool == "get_open_orders" else since
+    every = await kraken.call(tool, asked)
+    assert "asked as for spot markets" in every.data["notice"]
+    assert "(swap)" in every.data["notice"]
+    assert "`symbol`" in every.data["notice"]
+    one = await kraken.call(tool, {**asked, **BTC})
+    assert "other kinds" not in one.data.get("notice", "")

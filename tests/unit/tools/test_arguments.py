@@ -45,6 +45,23 @@ def test_a_number_or_an_array_may_come_as_a_json_string() -> None:
     assert parse(Sample, "sample", {"symbol": "A/B", "limit": 7.0}).limit == 7
 
 
+@pytest.mark.parametrize(
+    ("sent", "names"),
+    [
+        ("BTC/USDT", ["BTC/USDT"]),
+        ("BTC/USDT, ETH/USDT", ["BTC/USDT", "ETH/USDT"]),
+        (" a ,, b, ", ["a", "b"]),
+        ('"a"', ["a"]),
+        ("1INCH", ["1INCH"]),
+        ("5", ["5"]),
+        ("", []),
+    ],
+)
+def test_a_list_may_come_as_one_name_or_as_names_with_commas(sent: str, names: list[str]) -> None:
+    """Forms of workflow engines have a text field; before, what was typed there was refused."""
+    assert parse(Sample, "sample", {"symbol": "A/B", "names": sent}).names == names
+
+
 def test_null_for_an_optional_argument_means_its_default() -> None:
     """Workflow engines send every parameter, with null for those not filled in."""
     typed = parse(Sample, "sample", {"symbol": "A/B", "limit": None, "exchange": None})
@@ -71,7 +88,10 @@ def test_null_for_an_optional_argument_means_its_default() -> None:
         ({"symbol": "A/B", "flag": 1}, ["`flag` must be true or false, not 1"]),
         ({"symbol": 5}, ["`symbol` must be a string, not 5"]),
         ({"symbol": {"a": 1}}, ["`symbol` must be a string, not an object"]),
-        ({"symbol": "A/B", "names": "x"}, ['`names` must be an array, not "x"']),
+        ({"symbol": "A/B", "names": "[x"}, ['`names` must be an array, not "[x"']),
+        ({"symbol": "A/B", "names": '{"x": 1}'}, ["`names` must be an array, not"]),
+        ({"symbol": "A/B", "names": "a,b,c,d"}, ["`names` must have at most 3 entries"]),
+        ({"symbol": "A/B", "names": 5}, ["`names` must be an array, not 5"]),
         ({"symbol": "A/B", "names": ["a"] * 4}, ["`names` must have at most 3 entries"]),
         ({"symbol": "A/B", "names": [1]}, ["`names.0` must be a string, not 1"]),
         ({"symbol": "A/B", "symbl": "x"}, ["`symbl` is not an argument", "`symbol`?"]),

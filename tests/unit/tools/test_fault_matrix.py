@@ -52,6 +52,7 @@ MATRIX: dict[str, tuple[Fault, str, int]] = {
     "redirect": (Fault(kind="status", status=302), "bad_response", 2),
     "400": (_said(400, -1100), "invalid_argument", 1),
     "401": (_said(401, -2015), "authentication_failed", 1),
+    "404": (Fault(kind="status", status=404, body="<html>"), "exchange_error", 1),
     "418": (Fault(kind="status", status=418), "rate_limited", 1),
     "429": (Fault(kind="status", status=429), "rate_limited", 1),
     "500": (Fault(kind="status", status=500), "exchange_unavailable", 3),
@@ -144,3 +145,17 @@ async def test_nothing_is_tried_again_once_the_deadline_is_near(tmp_path: Path) 
         outcome = await world.call("get_open_orders")
         assert outcome.failure["code"] == "exchange_unavailable"
         assert asked(world) - before == 1
+
+
+async def test_what_an_exchange_does_not_have_is_asked_for_once_and_refused(tmp_path: Path) -> None:
+    """CCXT takes status 404 for an outage: without the cure the caller was told to try again in a
+    while, after three requests."""
+    async with make_world(tmp_path, listed=LISTED) as world:
+        await world.call("get_markets", {"limit": 1})
+        before = asked(world)
+        outcome = await world.call("get_open_orders", {"symbol": "BTC/USDT:USDT"})
+        assert asked(world) - before == 1
+        assert outcome.failure["code"] == "exchange_error"
+        assert outcome.failure["retryable"] is False
+        assert "nothing at the address asked (HTTP 404)" in outcome.failure["message"]
+        assert "simulated exchanges" in outcome.failure["hint"]

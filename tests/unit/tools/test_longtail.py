@@ -296,4 +296,9 @@ async def test_a_method_is_found_by_words_and_told_for_an_exchange(world: World)
         "describe_method", {"method": "fetchLeverageTiers", "exchange": "binance"}
     )
     assert tiers.data["methods"][0]["private"] is True
+    both = await world.call("describe_method", {"method": "fetchTime", "search": "ohlcv"})
+    assert both.failure["code"] == "invalid_argument"
+    assert "`method` and `search`" in both.failure["message"]
+    empty = await world.call("describe_method", {"method": "fetchTime", "search": " "})
+    assert [row["method"] for row in empty.data["methods"]] == ["fetchTime"]
     assert world.sim.counters.snapshot().total == 0

@@ -42,6 +42,22 @@ async def test_named_symbols_are_one_request_as_users_write_them(world: World) -
     assert outcome.data["tickers"][0].keys() <= alone.keys()
 
 
+@pytest.mark.parametrize(
+    ("tool", "rows", "symbols"),
+    [
+        ("batch_get_tickers", "tickers", ["BTC/USDT", "ETH/USDT"]),
+        ("get_funding_rates", "fundingRates", ["BTC/USDT:USDT", "ETH/USDT:USDT"]),
+    ],
+)
+async def test_symbols_may_come_as_a_text(
+    world: World, tool: str, rows: str, symbols: list[str]
+) -> None:
+    one = await world.call(tool, {"symbols": symbols[0]})
+    assert [row["symbol"] for row in one.data[rows]] == symbols[:1]
+    two = await world.call(tool, {"symbols": ",".join(symbols)})
+    assert [row["symbol"] for row in two.data[rows]] == symbols
+
+
 async def test_one_symbol_shares_the_answer_of_get_ticker(world: World) -> None:
     one = await world.call("get_ticker", {"symbol": "BTC/USDT"})
     many = await world.call("batch_get_tickers", {"symbols": ["BTC/USDT"]})
@@ -199,3 +215,49 @@ async def test_a_spot_market_has_no_funding_and_its_swap_is_named(world: World) 
     assert [row["symbol"] for row in mixed.data["fundingRates"]] == ["ETH/USDT:USDT"]
     assert "BTC/USDT:USDT" in mixed.data["failed"][0]["message"]
     assert requests(world) == {PREMIUM: 1}
+
+
+async def test_all_tickers_are_those_of_one_kind_and_say_so(world: World) -> None:
+    """Without the notice 30 swaps are missing, and nothing tells that they are."""
+    every = await world.call("batch_get_tickers", {"limit": 500})
+    assert not any(":" in row["symbol"] for row in every.data["tickers"])
+    assert "spot markets" in every.data["notice"]
+    assert "(swap) may be missing" in every.data["notice"]
+    for narrowed in ({"type": "spot"}, {"symbols": FEW}):
+        outcome = await world.call("batch_get_tickers", {"limit": 500, **narrowed})
+        assert "notice" not in outcome.data
+
+
+async def test_an_exchange_of_one_kind_has_nothing_to_say_about_others(tmp_path: Path) -> None:
+    async with make_world(tmp_path) as spot_only:
+        for tool in ("batch_get_tickers", "get_open_orders"):
+            outcome = await spot_only.call(tool, {"limit": 500})
+            assert "other kinds" not in outcome.data.get("notice", "")
+
+
+async def test_a_named_symbol_of_another_kind_or_quote_is_said_to_be_left_out(
+    world: World,
+) -> None:
+    """Before, it was missing from the answer without a word, though it had been asked for."""
+    asked = {"symbols": ["BTC/USDT", "BTC/USDT:USDT", "BTC/EUR"]}
+    spot = await world.call("batch_get_tickers", {**asked, "type": "spot"})
+    assert [row["symbol"] for row in spot.data["tickers"]] == ["BTC/EUR", "BTC/USDT"]
+    assert [row["symbol"] for row in spot.data["failed"]] == ["BTC/USDT:USDT"]
+    assert "swap market, not of `type` spot" in spot.data["failed"][0]["message"]
+    euro = await world.call("batch_get_tickers", {**asked, "quote": "eur"})
+    assert [row["symbol"] for row in euro.data["tickers"]] == ["BTC/EUR"]
+    assert [row["symbol"] for row in euro.data["failed"]] == ["BTC/USDT", "BTC/USDT:USDT"]
+    assert {row["code"] for row in euro.data["failed"]} == {"invalid_argument"}
+    # Nothing is asked of what is left out.
+    assert requests(world) == {SPOT: 2}
+    none = await world.call("batch_get_tickers", {"symbols": ["BTC/USDT"], "type": "swap"})
+    assert none.failure["code"] == "invalid_argument"
+
+
+async def test_a_quote_that_no_market_has_is_refused(world: World) -> None:
+    """An empty list would say that there are such markets, and that nothing trades."""
+    for asked in ({}, {"symbols": FEW}):
+        outcome = await world.call("batch_get_tickers", {"quote": "USDTT", **asked})
+        assert outcome.failure["code"] == "invalid_argument"
+        assert "did you mean `USDT`?" in outcome.failure["message"]
+    assert requests(world) == {}

@@ -21,6 +21,7 @@ from tests.unit.tools.world import Outcome, World
 
 SCHEMAS = {tool.name: tool.output for tool in TOOLS}
 ERAS = ("legacy", "auto")
+BTC = {"symbol": "BTC/USDT"}
 
 SUCCESSES: list[tuple[str, dict[str, Any]]] = [
     ("list_exchanges", {}),
@@ -268,8 +269,19 @@ async def test_candles_read_forward_say_that_there_may_be_more(world: World) -> 
     forward = (await world.call("get_ohlcv", asked)).data
     assert forward["truncated"] is True
     assert "`nextCursor`" in forward["notice"]
-    latest = (await world.call("get_ohlcv", {"symbol": "BTC/USDT", "limit": 3})).data
-    assert latest["truncated"] is False
+
+
+@pytest.mark.parametrize("tool", ["get_ohlcv", "get_trades"])
+async def test_the_latest_rows_are_not_called_all_there_is(world: World, tool: str) -> None:
+    """Before: three trades of a market with millions came with `truncated` false."""
+    latest = await world.call(tool, {"symbol": "BTC/USDT", "limit": 3})
+    check_success(tool, latest)
+    assert latest.data["truncated"] is True
+    assert "Shown: 3" in latest.data["notice"]
+    assert "older ones are found with" in latest.data["notice"]
+    assert "`since`" in latest.data["notice"]
+    # There is no page after the latest: who reads pages to the end ends here.
+    assert "nextCursor" not in latest.data
 
 
 @pytest.mark.parametrize(
@@ -371,6 +383,28 @@ async def test_accounts_are_listed_without_anything_secret(world: World) -> None
         for account in world.demo:
             assert account.api_key[:12] not in outcome.text
             assert account.secret[:12] not in outcome.text
+
+
+async def test_names_are_found_in_any_case_and_answered_as_they_are_configured(
+    world: World,
+) -> None:
+    """Before: `Binance`, as people write it, was no exchange."""
+    asked: list[tuple[str, dict[str, Any]]] = [
+        ("get_ticker", {"symbol": "BTC/USDT"}),
+        ("get_markets", {"limit": 1}),
+        ("account_balance", {"account": "SECOND"}),
+        ("get_open_orders", {"account": "Second"}),
+        ("call_read_method", {"method": "fetchMyTrades", "arguments": BTC, "account": "SECOND"}),
+    ]
+    for tool, arguments in asked:
+        data = (await world.call(tool, {"exchange": "PAPER", **arguments})).data
+        assert data["exchange"] == "paper"
+        assert data.get("account", "second") == "second"
+    listed = await world.call("list_accounts", {"exchange": "Paper"})
+    assert {row["exchange"] for row in listed.data["accounts"]} == {"paper"}
+    info = await world.call("get_exchange_info", {"exchange": "Binance"})
+    assert info.data["name"] == "binance"
+    assert list(world.gateway.snapshot()) == ["paper"]
 
 
 async def test_a_configured_exchange_comes_first_in_the_list(world: World) -> None:
