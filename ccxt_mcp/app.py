@@ -41,7 +41,6 @@ from ccxt_mcp.ops.metrics import Metrics
 from ccxt_mcp.product import Product, assemble
 from ccxt_mcp.settings import Settings, load_settings
 from ccxt_mcp.tools.boundary import failure_result
-from ccxt_mcp.tools.server import TOOLS
 from ccxt_mcp.transport.endpoint import Endpoint
 from ccxt_mcp.transport.gate import Gate
 from ccxt_mcp.transport.guard import Guard, is_loopback, peer_of
@@ -141,7 +140,8 @@ def create_app(
         lane_limit=settings.lane_queue_max,
         lane_wait_max=settings.lane_wait_max,
     )
-    metrics = Metrics(() if product is None else (t.name for t in TOOLS), settings.exchanges)
+    documented = () if product is None else product.boundary.documented
+    metrics = Metrics((tool["name"] for tool in documented), settings.exchanges)
     queue_tool_calls(server, refuse=failure_result)
     open_spans_where_seen(server)
     lifespan = _Lifespan(server, max_body=settings.max_body_bytes)

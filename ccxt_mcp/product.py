@@ -25,6 +25,7 @@ from ccxt_mcp.redaction import Redactor
 from ccxt_mcp.settings import Settings
 from ccxt_mcp.tools.boundary import Boundary
 from ccxt_mcp.tools.server import TOOLS, build_server
+from ccxt_mcp.tools.tool import Tool
 
 __all__ = ["Product", "assemble"]
 
@@ -49,6 +50,8 @@ def assemble(
     environ: Mapping[str, str] | None = None,
     on_progress: Callable[[str], None] | None = None,
     keep_on_disk: bool = True,
+    load_apart: bool = True,
+    tools: Sequence[Tool] = TOOLS,
 ) -> Product:
     """Join the rooms.
 
@@ -57,6 +60,8 @@ def assemble(
         environ: where ``env:`` values and exchange keys are looked up; the process's by default.
         on_progress: told in words while market tables load.
         keep_on_disk: whether ``settings.data_dir`` is used at all.
+        load_apart: whether market tables are loaded in processes of their own (``Gateway``).
+        tools: what clients can call, in the order of the list.
 
     Raises:
         ConfigurationError: an account, a token or a profile cannot be used.
@@ -71,6 +76,7 @@ def assemble(
         data_dir=settings.data_dir if keep_on_disk else None,
         market_max_age=settings.market_max_age,
         max_exchanges_loaded=settings.max_exchanges_loaded,
+        load_apart=load_apart,
     )
     known = gateway.exchange_ids()
     problems = _unknown_exchanges(settings, known)
@@ -87,7 +93,7 @@ def assemble(
         raise ConfigurationError.listing(problems)
     redactor.add(*settings.secrets(), *accounts.secrets(), *tokens.secrets())
     calls = Calls(gateway, accounts, settings, redact=redactor.text)
-    boundary = Boundary(calls, TOOLS)
+    boundary = Boundary(calls, tools)
     server = build_server(calls, boundary=boundary, version=__version__)
 
     @asynccontextmanager

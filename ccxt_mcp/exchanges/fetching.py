@@ -30,13 +30,17 @@ LIMIT = 120.0
 
 @dataclass(frozen=True)
 class Fetching:
-    """What the loads of all profiles have in common."""
+    """What the loads of all profiles have in common.
+
+    With ``apart`` false no helper is started: every load is done here, as where none can be.
+    """
 
     timeout_ms: int
     redact: Callable[[str], str]
     progress: Callable[[str], None]
     shelf: Shelf | None = None
     limit: float = LIMIT
+    apart: bool = True
     _places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(HELPERS))
 
     async def fetch(
@@ -56,10 +60,8 @@ class Fetching:
             self.progress(f"{name}: loading market tables")
             started = time.monotonic()
             try:
-                try:
-                    tables = await self._apart(profile, fingerprint, pacing)
-                except CannotHelp as reason:
-                    self.progress(f"{name}: loading in the server's own process: {reason}")
+                tables = await self._apart(profile, fingerprint, pacing) if self.apart else None
+                if tables is None:
                     tables = await fetch_tables(
                         profile,
                         self.timeout_ms,
@@ -75,7 +77,10 @@ class Fetching:
             self.progress(f"{name}: {tables.markets} markets in {took:.1f} s")
             return tables
 
-    async def _apart(self, profile: ExchangeProfile, fingerprint: str, pacing: Any) -> Tables:
+    async def _apart(
+        self, profile: ExchangeProfile, fingerprint: str, pacing: Any
+    ) -> Tables | None:
+        """The tables by way of a helper; ``None`` if there can be none."""
         shelf, exchange = self.shelf, profile.exchange
         spool = await shelf.reserve(exchange, fingerprint) if shelf else None
         job = Job(
@@ -98,6 +103,9 @@ class Fetching:
                 await shelf.keep(spool, exchange, fingerprint)
                 kept = True
             return tables
+        except CannotHelp as reason:
+            self.progress(f"{profile.name}: loading in the server's own process: {reason}")
+            return None
         finally:
             if shelf is not None and spool is not None and not kept:
                 await shelf.discard(spool)

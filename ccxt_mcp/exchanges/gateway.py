@@ -47,6 +47,8 @@ class Gateway:
         max_exchanges_loaded: exchanges in memory at once, besides those in use.
         policy: how fresh tables are kept in all its details, instead of ``market_max_age``.
         limits: the authority over rate limits; by default one with the published rules.
+        load_apart: whether market tables are loaded in processes of their own. A load in this one
+            holds its event loop, half a second for 3,600 markets, and keeps nothing on disk.
 
     Bound to the event loop that it is first used in. Mutable: ``_rooms`` (one per profile in
     use), ``_tls`` (one context per certificate file).
@@ -64,6 +66,7 @@ class Gateway:
         max_exchanges_loaded: int = 16,
         policy: Policy | None = None,
         limits: Limits | None = None,
+        load_apart: bool = True,
     ) -> None:
         self._profiles = dict(profiles)
         self._rooms: dict[str, ExchangeRoom] = {}
@@ -79,7 +82,7 @@ class Gateway:
             tls=self._trusting,
             nonces=self._nonces,
             limits=limits or Limits(),
-            fetching=Fetching(timeout_ms, redact, progress, shelf),
+            fetching=Fetching(timeout_ms, redact, progress, shelf, apart=load_apart),
             library=Library(
                 policy or Policy(max_age=market_max_age), shelf.frames if shelf else None
             ),

@@ -1,6 +1,6 @@
 """The whole stack over real HTTP: simulated exchange, product, uvicorn, client; all on loopback."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +13,9 @@ from ccxt_mcp.app import create_app
 from ccxt_mcp.product import assemble
 from ccxt_mcp.serving import bind, serving
 from ccxt_mcp.settings import Settings
-from ccxt_mcp.simulation import DemoAccount, SimulatedExchange, SimulationConfig, demo_venue
+from ccxt_mcp.simulation import DemoAccount, SimulatedExchange, SimulationConfig, Venue, demo_venue
+from ccxt_mcp.tools.server import TOOLS
+from ccxt_mcp.tools.tool import Tool
 
 
 @dataclass
@@ -60,9 +62,12 @@ class Stack:
 
 
 def paper_settings(
-    sim: SimulatedExchange, accounts: tuple[DemoAccount, ...], **more: Any
+    sim: SimulatedExchange,
+    accounts: tuple[DemoAccount, ...],
+    profile: dict[str, Any] | None = None,
+    **more: Any,
 ) -> Settings:
-    """Settings with the venue as the profile `paper` and its accounts."""
+    """Settings with the venue as the profile `paper`, changed by `profile`, and its accounts."""
     return Settings.model_validate(
         {
             "default_exchange": "paper",
@@ -74,6 +79,7 @@ def paper_settings(
                     "options": {"fetchMarkets": {"types": ["spot", "linear"]}},
                     "default_account": accounts[0].name,
                     "rate_limit": "off",
+                    **(profile or {}),
                 }
             },
             "accounts": {
@@ -86,13 +92,27 @@ def paper_settings(
 
 
 @asynccontextmanager
-async def running_stack(**more: Any) -> AsyncIterator[Stack]:
-    """Venue, server and client for one test; `more` are settings."""
-    venue, accounts = demo_venue(seed=7, linear_symbols=4)
+async def running_stack(
+    *,
+    place: tuple[Venue, tuple[DemoAccount, ...]] | None = None,
+    tools: Sequence[Tool] = TOOLS,
+    load_apart: bool = False,
+    **more: Any,
+) -> AsyncIterator[Stack]:
+    """Venue, server and client for one test; `more` are settings.
+
+    `place` is a venue with accounts instead of the demo's.
+
+    Market tables are loaded by the server itself unless a test is about the process that does it
+    otherwise: starting that takes fifteen times as long as all the rest of a stack.
+    """
+    venue, accounts = place or demo_venue(seed=7, linear_symbols=4)
     async with AsyncExitStack() as stack:
         config = SimulationConfig(rate_limit=None)
         sim = await stack.enter_async_context(SimulatedExchange(config, venue=venue))
-        product = assemble(paper_settings(sim, accounts, **more), environ={})
+        product = assemble(
+            paper_settings(sim, accounts, **more), environ={}, tools=tools, load_apart=load_apart
+        )
         app = create_app(product=product)
         url = await stack.enter_async_context(
             serving(app, bind("127.0.0.1", 0), app.state.connections)

@@ -120,13 +120,14 @@ async def test_waits_are_spans_of_the_call_that_waits(
     assert trees == [["lane", "request"], ["lane", "request"], ["request"]]
 
 
+@pytest.mark.parametrize("apart", [True, False])
 async def test_background_loads_are_in_no_calls_trace(
-    make_stack: StackFactory, spans: Spans
+    make_stack: StackFactory, spans: Spans, apart: bool
 ) -> None:
     """The first call waits for the tables and has a span for that; the load, which goes on for
     everybody even if that call ends, has none. Its requests would otherwise be children of a span
     that may have ended before them."""
-    stack = await make_stack()
+    stack = await make_stack(load_apart=apart)
     await stack.call("get_ticker", {"symbol": "BTC/USDT"})
     (server,) = spans.named("tools/call get_ticker")
     assert tree(spans, server) == {"markets": {}, "request": {}}
@@ -194,7 +195,6 @@ def _environment(home: Path, **more: str) -> dict[str, str]:
 async def test_serve_exports_to_a_collector_and_flushes_when_it_stops(tmp_path: Path) -> None:
     """The real exporter, as a user gets it with the extra `otel`. It sends every five seconds; the
     server ends before, so that without the flush nothing would arrive."""
-    pytest.importorskip("opentelemetry.exporter.otlp.proto.http.trace_exporter")
     _Collector.received = []
     collector = HTTPServer(("127.0.0.1", 0), _Collector)
     Thread(target=collector.serve_forever, daemon=True).start()

@@ -41,14 +41,13 @@ def effect(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> E
     marked: Effect = request.param
     entry = replace(OPERATIONS["fetch_open_orders"], effect=marked)
     monkeypatch.setitem(OPERATIONS, "fetch_open_orders", entry)
-    tool = Tool("send", "Send", "Sends.", _Nothing, result_schema(()), _send, effect=marked)
-    monkeypatch.setattr("ccxt_mcp.product.TOOLS", (*TOOLS, tool))
     return marked
 
 
 @pytest.fixture
 async def stack(effect: Effect) -> AsyncIterator[Stack]:
-    async with running_stack() as running:
+    tool = Tool("send", "Send", "Sends.", _Nothing, result_schema(()), _send, effect=effect)
+    async with running_stack(tools=(*TOOLS, tool)) as running:
         await running.call("get_ticker", {"symbol": "BTC/USDT"})
         running.sim.faults.add(Fault(kind="latency", route=ROUTE, milliseconds=400))
         yield running

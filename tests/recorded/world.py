@@ -75,7 +75,7 @@ async def recorded(tape: Tape, tmp_path: Path) -> AsyncIterator[Recorded]:
             },
             accounts={"mine": {"exchange": tape.exchange, **KEYS.get(tape.exchange, _PLAIN)}},
         )
-        gateway = Gateway(settings.exchanges, ccxt_timeout=settings.ccxt_timeout)
+        gateway = Gateway(settings.exchanges, ccxt_timeout=settings.ccxt_timeout, load_apart=False)
         accounts = load_accounts(settings, {}, gateway.exchange_ids())
         # Retries without their pauses.
         calls = Calls(gateway, accounts, settings, jitter=lambda _: 0.0)

@@ -15,7 +15,7 @@ from ccxt_mcp.exchanges.prototypes import build_prototype
 from ccxt_mcp.settings import ExchangeProfile
 from ccxt_mcp.simulation import Fault
 from tests.unit.exchanges.conftest import Bench, paper, until
-from tests.unit.exchanges.source import calls, inherited, lineage, methods, texts
+from tests.unit.exchanges.source import calls, inherited, lineage, methods, says
 
 TIME = "GET /api/v3/time"
 ORDERS = "GET /api/v3/openOrders"
@@ -241,7 +241,7 @@ def test_classes_with_the_option_are_those_that_use_it() -> None:
     for exchange in catalog().exchanges:
         names = set().union(*(methods(each) for each in lineage(exchange))) - {"describe"}
         used = (inherited(exchange, name) for name in names)
-        if any(node is not None and "timeDifference" in texts(node) for node in used):
+        if any(code is not None and says(code, "timeDifference") for code in used):
             using.add(exchange)
         prototype = build_prototype(ExchangeProfile(name=exchange, exchange=exchange), 1000)
         if adjusts(exchange, prototype.options, prototype.has):

@@ -130,7 +130,7 @@ async def test_a_helper_gets_no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_a_process_is_not_started_on_the_loops_thread(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    bench_apart: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before: uvloop forked there, 25 ms of CPU in a server of 1 GB, more with each exchange."""
     threads: list[bool] = []
@@ -141,7 +141,7 @@ async def test_a_process_is_not_started_on_the_loops_thread(
             super().__init__(*args, **kwargs)
 
     monkeypatch.setattr(subprocess, "Popen", Watched)
-    async with asyncio.timeout(20), bench.gateway.public("paper"):
+    async with asyncio.timeout(20), bench_apart.gateway.public("paper"):
         assert threads == [False]
 
 
@@ -170,49 +170,51 @@ async def test_a_load_given_up_while_its_process_starts_leaves_none(
 
 
 async def test_where_no_process_can_start_the_server_loads_itself(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    bench_apart: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for executable in ("", "/nonexistent/python", str(Path("/bin/false"))):
         monkeypatch.setattr(sys, "executable", executable)
-        gateway = Gateway({"paper": paper(bench.sim.base_url)}, on_progress=bench.progress.append)
+        gateway = Gateway(
+            {"paper": paper(bench_apart.sim.base_url)}, on_progress=bench_apart.progress.append
+        )
         async with asyncio.timeout(10), gateway.public("paper") as lease:
             assert lease.market("BTC/USDT")["id"] == "BTCUSDT"
         assert gateway.snapshot()["paper"]["marketsFrom"] == "process"
-        assert any("in the server's own process" in each for each in bench.progress)
+        assert any("in the server's own process" in each for each in bench_apart.progress)
         await gateway.close()
 
 
-async def test_a_helper_killed_from_outside_poisons_nothing(bench: Bench) -> None:
+async def test_a_helper_killed_from_outside_poisons_nothing(bench_apart: Bench) -> None:
     """kill -9 in the midst of a load, as the kernel does when memory runs out."""
-    bench.sim.faults.add(Fault(kind="hang", route=MARKETS, times=1))
+    bench_apart.sim.faults.add(Fault(kind="hang", route=MARKETS, times=1))
 
     async def orders() -> int:
-        async with bench.gateway.private(bench.main) as lease:
+        async with bench_apart.gateway.private(bench_apart.main) as lease:
             return len(await lease.call("fetch_open_orders"))
 
     waiters = [asyncio.create_task(orders()) for _ in range(3)]
     async with asyncio.timeout(20):
-        await until(lambda: bench.count(MARKETS) == 1)
+        await until(lambda: bench_apart.count(MARKETS) == 1)
         (child,) = children()
         child.kill()
         found = await asyncio.gather(*waiters, return_exceptions=True)
         assert [getattr(each, "code", each) for each in found] == [Code.INTERNAL] * 3
         assert all(isinstance(each, Failure) and each.retryable for each in found)
         assert await orders() == 7
-    assert bench.count(MARKETS) == 2
+    assert bench_apart.count(MARKETS) == 2
 
 
-async def test_closing_the_gateway_kills_the_helper(bench: Bench) -> None:
-    bench.sim.faults.add(Fault(kind="hang", route=MARKETS))
+async def test_closing_the_gateway_kills_the_helper(bench_apart: Bench) -> None:
+    bench_apart.sim.faults.add(Fault(kind="hang", route=MARKETS))
     with nothing_left():
-        waiter = asyncio.create_task(bench.gateway.public("paper").__aenter__())
-        await until(lambda: bench.count(MARKETS) == 1)
+        waiter = asyncio.create_task(bench_apart.gateway.public("paper").__aenter__())
+        await until(lambda: bench_apart.count(MARKETS) == 1)
         async with asyncio.timeout(5):
-            await bench.gateway.close()
+            await bench_apart.gateway.close()
             with pytest.raises(Failure, match="shutting down"):
                 await waiter
             # The venue sees the connection go.
-            await until(lambda: bench.sim.counters.snapshot().in_flight == 0)
+            await until(lambda: bench_apart.sim.counters.snapshot().in_flight == 0)
 
 
 _PARENT = """

@@ -197,9 +197,9 @@ async def test_tables_let_go_are_freed_a_little_at_a_time() -> None:
     assert max(b - a for a, b in zip(counts, [*counts[1:], 1000], strict=True)) <= 100
 
 
-async def test_a_gateway_serves_what_the_helper_loaded(bench: Bench) -> None:
-    async with asyncio.timeout(10), bench.gateway.public("paper") as lease:
+async def test_a_gateway_serves_what_the_helper_loaded(bench_apart: Bench) -> None:
+    async with asyncio.timeout(10), bench_apart.gateway.public("paper") as lease:
         assert lease.market("BTC/USDT")["info"]["symbol"] == "BTCUSDT"
-    state = bench.gateway.snapshot()["paper"]
+    state = bench_apart.gateway.snapshot()["paper"]
     assert (state["markets"], state["marketsFrom"], state["marketsStale"]) == (14, "helper", False)
-    assert bench.count("GET /api/v3/exchangeInfo") == 1
+    assert bench_apart.count("GET /api/v3/exchangeInfo") == 1

@@ -127,7 +127,7 @@ async def test_a_first_call_gets_over_a_fault_of_the_market_load(
 ) -> None:
     """Before: whoever came first to a cold exchange got the failure of the load."""
     # A load starts a process, and only what leaves a whole CCXT timeout is tried again.
-    async with make_world(tmp_path, deadline=60.0) as world:
+    async with make_world(tmp_path, deadline=60.0, load_apart=True) as world:
         world.sim.faults.add(fault)
         assert not (await world.call("get_open_orders")).is_error
         seen = world.sim.counters.snapshot().by_route["GET /api/v3/exchangeInfo"]

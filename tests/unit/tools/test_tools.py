@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from decimal import Decimal
+from functools import cache
 from typing import Any
 
 import jsonschema
@@ -107,8 +108,15 @@ def check_success(name: str, outcome: Outcome) -> None:
     assert not outcome.is_error, outcome
     assert orjson.loads(outcome.text) == outcome.data
     assert len(outcome.text.encode()) <= MAX_BYTES
+    _judge(name).validate(outcome.data)
+
+
+@cache
+def _judge(name: str) -> Any:
+    """Made once: checking and copying the schema takes longer than most results."""
     closed = _closed(SCHEMAS[name])
-    jsonschema.validate(outcome.data, closed, cls=jsonschema.Draft202012Validator)
+    jsonschema.Draft202012Validator.check_schema(closed)
+    return jsonschema.Draft202012Validator(closed)
 
 
 def _closed(schema: Any) -> Any:
