@@ -41,7 +41,7 @@ class Paging:
         Failure: ``invalid_argument`` for a cursor that is not one of this question.
     """
 
-    __slots__ = ("_after", "_order", "_question")
+    __slots__ = ("_after", "_asked", "_order")
 
     def __init__(
         self,
@@ -49,10 +49,15 @@ class Paging:
         order: Callable[[Any], Position],
         cursor: str | None,
     ) -> None:
-        canonical = orjson.dumps(question, option=orjson.OPT_SORT_KEYS)
-        self._question = hashlib.sha256(canonical).hexdigest()[:12]
+        self._asked = question
         self._order = order
         self._after = None if cursor is None else self._read(cursor)
+
+    @property
+    def _question(self) -> str:
+        """A short name of the question. Most answers are whole, and need none."""
+        canonical = orjson.dumps(self._asked, option=orjson.OPT_SORT_KEYS)
+        return hashlib.sha256(canonical).hexdigest()[:12]
 
     @property
     def after(self) -> Position | None:

@@ -11,6 +11,7 @@ nobody traded; neither means that there are no more. So a range is walked by tim
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any
 
 from ccxt_mcp.errors import Code, Failure
@@ -33,6 +34,7 @@ _WIDER = (1, 2, 4)
 """How far to look back for an older candle, in pages, before there is none."""
 
 
+@lru_cache(maxsize=64)
 def length_of(timeframe: str) -> int:
     """Milliseconds of a unified timeframe (``5m``), of months and years the shortest.
 
