@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -265,14 +265,23 @@ class _Soak:
         return self.report
 
     async def answering(self, http: httpx.AsyncClient) -> None:
-        """Wait until the server is ready."""
-        async with asyncio.timeout(30):
-            while True:
-                try:
-                    await http.get(f"{self.url}/ready")
-                    return
-                except httpx.HTTPError:
+        """Wait until the server is ready and has the exchanges' markets: on a busy machine they
+        take longer than a short soak lasts."""
+        async with asyncio.timeout(60):
+            while not await self.answers(http.get(f"{self.url}/ready")):
+                await asyncio.sleep(0.05)
+            for name in self.venues:
+                asked = {"symbol": "BTC/USDT", "exchange": name}
+                ticker = f"{self.url}/api/tools/get_ticker"
+                while not await self.answers(http.post(ticker, json=asked)):
                     await asyncio.sleep(0.05)
+
+    async def answers(self, request: Coroutine[Any, Any, httpx.Response]) -> bool:
+        """Whether a request succeeds."""
+        try:
+            return (await request).is_success
+        except httpx.HTTPError:
+            return False
 
     async def load(self, workflows: int, until: float) -> None:
         async with asyncio.TaskGroup() as group:
