@@ -49,7 +49,6 @@ def add_to(commands: Commands) -> None:
     doctor.add_argument(
         "--timeout",
         type=_seconds,
-        default=60.0,
         metavar="SECONDS",
         help="for all exchanges together (60)",
     )
@@ -68,13 +67,14 @@ def _seconds(text: str) -> float:
 
 async def _doctor(arguments: argparse.Namespace) -> int:
     single_exchanges()
-    from ccxt_mcp.doctor.examination import examine
+    from ccxt_mcp.doctor.examination import TIMEOUT, examine
 
-    # Findings say what failed; the log's own words about the same would stand between them.
-    logging.getLogger("ccxt_mcp").addHandler(logging.NullHandler())
+    # Findings say what failed; of the log only faults of this program are worth a line (they come
+    # redacted).
+    logging.getLogger("ccxt_mcp").setLevel(logging.ERROR)
     try:
         report = await examine(
-            arguments.config, offline=arguments.offline, timeout=arguments.timeout
+            arguments.config, offline=arguments.offline, timeout=arguments.timeout or TIMEOUT
         )
     except asyncio.CancelledError:
         say("stopped before the end: nothing is said about what was not checked")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import stat
 import sys
 from collections.abc import Iterable, Mapping
@@ -78,22 +79,23 @@ def _file(path: Path, *, secret: bool) -> Finding:
         words = f"cannot be looked at: {error.strerror or type(error).__name__}"
         remedy = "Correct the path, or put the file there, readable by the server's user alone."
         return Finding(Check.FILES, subject, Outcome.FAILED, words, remedy)
+    typed = shlex.quote(subject)
     shown = f"mode {stat.S_IMODE(mode):04o}"
     if not stat.S_ISREG(mode):
         remedy = "Name a file: one that holds the secret and nothing else."
         return Finding(Check.FILES, subject, Outcome.FAILED, "is not a file", remedy)
     if not os.access(path, os.R_OK):
-        remedy = f"Let the server's user own it: `chown USER {path}`, `chmod 600 {path}`."
+        remedy = f"Let the server's user own it: `chown USER {typed}`, `chmod 600 {typed}`."
         words = f"this user may not read it ({shown})"
         return Finding(Check.FILES, subject, Outcome.FAILED, words, remedy)
     whose = "everybody on this machine" if mode & stat.S_IROTH else "its group"
     if secret and mode & (stat.S_IROTH | stat.S_IRGRP):
         words = f"holds secrets, and {whose} may read it ({shown})"
-        remedy = f"Run `chmod 600 {path}`; make new keys if others have accounts on this machine."
+        remedy = f"Run `chmod 600 {typed}`; make new keys if others have accounts on this machine."
         return Finding(Check.FILES, subject, Outcome.WARNING, words, remedy)
     if mode & stat.S_IWOTH:
         words = f"everybody on this machine may change it ({shown})"
-        return Finding(Check.FILES, subject, Outcome.WARNING, words, f"Run `chmod go-w {path}`.")
+        return Finding(Check.FILES, subject, Outcome.WARNING, words, f"Run `chmod go-w {typed}`.")
     held = "" if secret else "; holds no secrets itself"
     return Finding(Check.FILES, subject, Outcome.OK, f"{shown}{held}")
 
