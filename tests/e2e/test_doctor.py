@@ -12,7 +12,13 @@ import pytest
 
 from ccxt_mcp.doctor.report import Check, Outcome
 from ccxt_mcp.serving import bind
-from ccxt_mcp.simulation import Fault, SimulatedExchange, SimulationConfig, demo_venue
+from ccxt_mcp.simulation import (
+    Fault,
+    SimulatedExchange,
+    SimulationConfig,
+    demo_accounts,
+    demo_venue,
+)
 from tests.e2e.conftest import running_stack
 from tests.e2e.setups import Dialect, certificate, only, report_on, served_by, written
 
@@ -237,8 +243,6 @@ async def test_an_unreadable_secret_file(
 async def test_a_secret_file_that_others_may_read(
     tmp_path: Path, sim: SimulatedExchange, mode: int, who: str
 ) -> None:
-    from ccxt_mcp.simulation import demo_accounts
-
     file = tmp_path / "main.secret"
     file.write_text(demo_accounts(7)[0].secret + "\n")
     file.chmod(mode)
@@ -365,6 +369,23 @@ async def test_an_exchange_s_words_cannot_steer_the_terminal(
     found = only(report, Check.CREDENTIALS).found
     assert "[2Jno" in found
     assert all(character.isprintable() for character in found)
+
+
+async def test_a_key_that_an_exchange_repeats_is_not_shown(
+    tmp_path: Path, sim: SimulatedExchange
+) -> None:
+    """`report_on` looks for the demonstration's keys in every report."""
+    key = demo_accounts(7)[0]
+    body = {"code": -1002, "msg": f"no rights for {key.api_key} with {key.secret}"}
+    sim.faults.add(Fault(kind="status", status=401, body=body, route="/api/v3/account"))
+    report = await report_on(written(tmp_path, sim))
+    assert "no rights for *** with ***" in only(report, Check.CREDENTIALS).found
+
+
+async def test_a_secret_under_a_misspelt_key_is_not_shown(tmp_path: Path) -> None:
+    key = demo_accounts(7)[0]
+    report = await report_on(written(tmp_path, None, account={"secrt": key.secret}))
+    assert "did you mean secret?" in only(report, Check.CONFIGURATION).found
 
 
 async def test_a_proxy_that_is_not_there(tmp_path: Path, sim: SimulatedExchange) -> None:
