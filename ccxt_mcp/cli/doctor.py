@@ -80,7 +80,7 @@ async def _doctor(arguments: argparse.Namespace) -> int:
         say("stopped before the end: nothing is said about what was not checked")
         return _INTERRUPTED
     if arguments.json:
-        json.dump(report.as_dict(), sys.stdout, indent=2, ensure_ascii=False)
+        json.dump(report.as_dict(), sys.stdout, indent=2)
         print()
     else:
         _show(report)

@@ -19,6 +19,10 @@ from ccxt_mcp.settings import Settings, check_exposure, load_settings
 __all__ = ["Configuration", "read_configuration"]
 
 _ELSEWHERE = "Correct it where the message says; docs/CONFIGURATION.md lists every setting."
+_IGNORED = (
+    "Unset what is not meant for the server, complete what is, or set"
+    " CCXT_MCP_EXCHANGE_KEYS_FROM_ENV=false."
+)
 _REMEDIES = (
     # The first whose words are in the problem; most problems name their remedy themselves.
     ("cannot be read", "Give the user that runs the server the right to read that file (`chown`,"
@@ -75,7 +79,13 @@ def read_configuration(
     words += f" {len(settings.exchanges)} exchange profile{'s' * (len(settings.exchanges) != 1)},"
     words += f" {len(settings.tokens)} token{'s' * (len(settings.tokens) != 1)}"
     fine = Finding(Check.CONFIGURATION, subject, Outcome.OK, words)
-    return Configuration((fine,), settings, product)
+    # Those about the file itself are for the check of files.
+    warned = (w for w in product.accounts.warnings if not w.startswith(f"{settings.config_file} "))
+    ignored = (
+        Finding(Check.CONFIGURATION, "environment", Outcome.WARNING, words, _IGNORED)
+        for words in warned
+    )
+    return Configuration((fine, *ignored), settings, product)
 
 
 def _problem(subject: str, problem: str) -> Finding:

@@ -6,6 +6,8 @@ Owns: these checks in their order, each of which needs the one before. Refuses: 
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 from ccxt_mcp.calls.pipeline import Call
 from ccxt_mcp.doctor.diagnosis import CLOCK_REMEDY, TROUBLES, diagnose
 from ccxt_mcp.doctor.report import Check, Finding, Outcome
@@ -31,7 +33,10 @@ async def check_connection(product: Product, name: str) -> tuple[Finding, Reache
         words = f"{reached.host} answers in {reached.seconds * 1000:.0f} ms"
         return Finding(Check.CONNECTION, name, Outcome.OK, words), reached
     trouble = TROUBLES[reached.trouble]
-    words = f"{reached.host}: {trouble.means}"
+    proxy = urlsplit(product.gateway.profile(name).proxy or "")
+    # Of a proxy only where it is: user and password stand before that.
+    by = f" (by {proxy.hostname}:{proxy.port})" if proxy.hostname else ""
+    words = f"{reached.host}{by}: {trouble.means}"
     return Finding(Check.CONNECTION, name, Outcome.FAILED, words, trouble.remedy), None
 
 

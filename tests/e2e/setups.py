@@ -6,7 +6,7 @@ import datetime
 import ipaddress
 import json
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -153,6 +153,22 @@ def certificate(
     return file
 
 
+Handler = Callable[[web.BaseRequest], Awaitable[web.Response]]
+
+
+@asynccontextmanager
+async def answered_by(handler: Handler, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
+    """The address of a server with this handler."""
+    runner = web.ServerRunner(web.Server(handler), shutdown_timeout=0.1)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
+        await site.start()
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
 @asynccontextmanager
 async def served_by(file: Path) -> AsyncIterator[str]:
     """The address of a server with this certificate."""
@@ -162,11 +178,5 @@ async def served_by(file: Path) -> AsyncIterator[str]:
 
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     tls.load_cert_chain(file)
-    runner = web.ServerRunner(web.Server(answer), shutdown_timeout=0.1)
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
-        await site.start()
-        yield f"https://127.0.0.1:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()
+    async with answered_by(answer, tls) as address:
+        yield address
