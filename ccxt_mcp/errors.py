@@ -236,19 +236,23 @@ class ConfigurationError(Exception):
     """The server cannot start with this configuration; the text names the key and the remedy.
 
     ``problems`` are its parts where there are several, so that a caller can put the findings of
-    several places into one message.
+    several places into one message. ``unreadable`` says that a configuration file was named and
+    nothing of it could be had.
     """
 
-    def __init__(self, message: str, problems: Sequence[str] = ()) -> None:
+    def __init__(
+        self, message: str, problems: Sequence[str] = (), *, unreadable: bool = False
+    ) -> None:
         super().__init__(message)
         self.problems = tuple(problems) or (message,)
+        self.unreadable = unreadable
 
     @classmethod
-    def listing(cls, problems: Sequence[str]) -> ConfigurationError:
+    def listing(cls, problems: Sequence[str], *, unreadable: bool = False) -> ConfigurationError:
         """One error that lists all problems."""
         if len(problems) == 1:
-            return cls(f"The configuration is not valid: {problems[0]}", problems)
-        lines = "".join(f"\n  - {problem}" for problem in problems)
-        return cls(
-            f"The configuration is not valid, {len(problems)} things are wrong:{lines}", problems
-        )
+            message = f"The configuration is not valid: {problems[0]}"
+        else:
+            lines = "".join(f"\n  - {problem}" for problem in problems)
+            message = f"The configuration is not valid, {len(problems)} things are wrong:{lines}"
+        return cls(message, problems, unreadable=unreadable)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 else:
     Commands = Any
 
-__all__ = ["Commands", "port", "run", "say", "single_exchanges"]
+__all__ = ["Commands", "described", "port", "run", "say", "single_exchanges"]
 
 
 def run(main: Coroutine[Any, Any, int | None]) -> int | None:
@@ -31,6 +31,20 @@ def single_exchanges() -> None:
     from ccxt_mcp.exchanges.loading import install_lazy_ccxt
 
     install_lazy_ccxt()
+
+
+def described(
+    commands: Commands, name: str, summary: str, examples: str
+) -> argparse.ArgumentParser:
+    """A command's parser, with examples below its help as they are written."""
+    added: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=summary,
+        description=f"{summary[0].upper()}{summary[1:]}.",
+        epilog=examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    return added
 
 
 def port(text: str) -> int:

@@ -6,15 +6,26 @@ import argparse
 from pathlib import Path
 
 from ccxt_mcp import __version__
-from ccxt_mcp.cli.running import Commands, port, say, single_exchanges
+from ccxt_mcp.cli.running import Commands, described, port, say, single_exchanges
 
 __all__ = ["add_to"]
+
+_EXAMPLES = """\
+examples:
+  ccxt-mcp serve                             with ./ccxt-mcp.toml, if there is one
+  ccxt-mcp serve --config paper.toml --port 3100
+  BINANCE_API_KEY=… BINANCE_SECRET=… ccxt-mcp serve
+  CCXT_MCP_TOKEN=… ccxt-mcp serve --host 0.0.0.0
+
+Every setting: docs/CONFIGURATION.md. A file to begin with: ccxt-mcp init. What is wrong with it:
+ccxt-mcp doctor.
+"""
 
 
 def add_to(commands: Commands) -> None:
     """Add the command and its arguments."""
-    serve = commands.add_parser(
-        "serve", help="serve the exchanges and accounts that are configured"
+    serve = described(
+        commands, "serve", "serve the exchanges and accounts that are configured", _EXAMPLES
     )
     serve.add_argument("--config", type=Path, metavar="FILE", help="TOML file (ccxt-mcp.toml)")
     serve.add_argument("--host", help="address to listen on (127.0.0.1)")

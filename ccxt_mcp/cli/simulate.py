@@ -9,16 +9,28 @@ import signal
 import sys
 from typing import Literal
 
-from ccxt_mcp.cli.running import Commands, port, say
+from ccxt_mcp.cli.running import Commands, described, port, say
 from ccxt_mcp.errors import ConfigurationError
 
 __all__ = ["add_to"]
 
+_EXAMPLES = """\
+examples:
+  ccxt-mcp simulate > simulated.toml &       then: ccxt-mcp serve --config simulated.toml
+  ccxt-mcp simulate --latency 80 --jitter 40
+  curl -s http://127.0.0.1:8900/_sim/faults -d '{"kind": "hang", "times": 1}'
+
+What it can be made to do wrong: docs/SIMULATION.md.
+"""
+
 
 def add_to(commands: Commands) -> None:
     """Add the command and its arguments."""
-    simulate = commands.add_parser(
-        "simulate", help="run the simulated exchange alone; prints a configuration for `serve`"
+    simulate = described(
+        commands,
+        "simulate",
+        "run the simulated exchange alone; prints a configuration for `serve`",
+        _EXAMPLES,
     )
     simulate.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
     simulate.add_argument("--port", type=port, default=8900, help="port to listen on (8900)")

@@ -26,7 +26,7 @@ from ccxt_mcp.errors import Failure
 from ccxt_mcp.exchanges.nonce_rules import ORDERED
 from ccxt_mcp.telemetry import apart
 
-__all__ = ["Clock", "Reading", "adjusts"]
+__all__ = ["Clock", "Reading", "adjusts", "measured", "reading_of"]
 
 FRESH = 600.0
 """Seconds for which a measurement is good."""
@@ -169,29 +169,56 @@ class Clock:
             task.exception()
 
     async def _sample(self) -> None:
-        best: Reading | None = None
-        sharpest = 0.0
         lead = self._wall() - self._steady()
-        for _ in range(_SAMPLES):
-            before, started = self._wall(), self._steady()
-            try:
-                theirs = await self._ask()
-            except Failure:
-                # An exchange that does not answer has no calls to correct either; the next one
-                # asks again.
-                break
-            if not isinstance(theirs, int) or theirs <= 0:
-                break
-            trip = (self._steady() - started) * 1000
-            # By how much the reading may be wrong: a clock that tells whole seconds is a poor one.
-            blur = trip + _grain(theirs)
-            if best is None or blur < sharpest:
-                sharpest = blur
-                best = Reading(_between(before * 1000, trip, theirs), trip, started)
-            if trip <= _GOOD_ENOUGH and theirs % 1000:
-                break
+        try:
+            best = await measured(self._ask, wall=self._wall, steady=self._steady)
+        except Failure:
+            # An exchange that does not answer has no calls to correct either; the next one asks
+            # again.
+            return
         if best is not None:
             self._reading, self._lead, self._doubted = best, lead, False
+
+
+async def measured(
+    ask: Callable[[], Awaitable[Any]],
+    *,
+    wall: Callable[[], float] = time.time,
+    steady: Callable[[], float] | None = None,
+) -> Reading | None:
+    """The best of a few readings; ``None`` for an answer that is no time.
+
+    Raises:
+        Failure: the first question was not answered.
+    """
+    steady = steady or _steady
+    best: Reading | None = None
+    sharpest = 0.0
+    for _ in range(_SAMPLES):
+        before, started = wall(), steady()
+        try:
+            theirs = await ask()
+        except Failure:
+            if best is None:
+                raise
+            break
+        if not isinstance(theirs, int) or theirs <= 0:
+            break
+        trip = (steady() - started) * 1000
+        # By how much the reading may be wrong: a clock that tells whole seconds is a poor one.
+        blur = trip + _grain(theirs)
+        if best is None or blur < sharpest:
+            sharpest = blur
+            best = reading_of(before, trip, theirs, at=started)
+        if trip <= _GOOD_ENOUGH and theirs % 1000:
+            break
+    return best
+
+
+def reading_of(before: float, trip: float, theirs: int, *, at: float = 0.0) -> Reading:
+    """A measurement from when we asked (Unix seconds), how long it took and what they said
+    (milliseconds). ``at`` is the steady clock's time of asking."""
+    return Reading(_between(before * 1000, trip, theirs), trip, at)
 
 
 def _between(before: float, trip: float, theirs: int) -> int:

@@ -16,6 +16,7 @@ from typing import Any
 
 from ccxt_mcp.errors import Code, Failure
 from ccxt_mcp.exchanges.catalog import ExchangeFacts, catalog
+from ccxt_mcp.exchanges.clocks import Reading
 from ccxt_mcp.exchanges.fetching import Fetching
 from ccxt_mcp.exchanges.http import trusting
 from ccxt_mcp.exchanges.lease import Lease
@@ -25,6 +26,7 @@ from ccxt_mcp.exchanges.limits import Limits
 from ccxt_mcp.exchanges.listing import Listing
 from ccxt_mcp.exchanges.nonces import NonceLanes
 from ccxt_mcp.exchanges.pool import AccountLike, ExchangeRoom, Surroundings
+from ccxt_mcp.exchanges.probing import Reached
 from ccxt_mcp.exchanges.residents import Residents
 from ccxt_mcp.exchanges.shelf import Shelf
 from ccxt_mcp.exchanges.sources import Policy
@@ -143,6 +145,22 @@ class Gateway:
     def private(self, account: AccountLike) -> AbstractAsyncContextManager[Lease]:
         """An instance made for one call with the account's keys, and dropped after it."""
         return Leasing(self._room(account.exchange), account)
+
+    async def reach(self, name: str) -> Reached:
+        """Whether there is a way to an exchange, and if not, why. Needs neither keys nor tables.
+
+        Raises ``Failure`` for a profile that cannot be used.
+        """
+        return await self._room(name).reach()
+
+    async def read_clock(self, name: str) -> Reading | None:
+        """An exchange's clock, measured now; ``None`` if CCXT cannot ask it. Raises ``Failure``."""
+        return await self._room(name).read_clock()
+
+    def corrects_time(self, name: str) -> bool:
+        """Whether signed requests to an exchange are corrected by its clock; known once the
+        profile has been used."""
+        return self._room(name).corrected
 
     def snapshot(self) -> dict[str, Any]:
         """The state of every profile in use, as JSON values."""

@@ -16,6 +16,7 @@ from ccxt_mcp.exchanges.account_facts import Fact
 from ccxt_mcp.exchanges.catalog import catalog
 from ccxt_mcp.exchanges.failures import Wire, forget, translate
 from ccxt_mcp.exchanges.http import WIRE
+from ccxt_mcp.exchanges.key_permissions import QUESTIONS, KeyPermissions
 from ccxt_mcp.exchanges.listing import Listing
 from ccxt_mcp.exchanges.results import check_result
 from ccxt_mcp.exchanges.truth import Untrue
@@ -140,6 +141,35 @@ class Lease:
         cancellation. ``ValueError`` for a name that is not a unified method is a mistake of ours.
         """
         operation = _OPERATIONS.get(method) or _learn(method)
+        return await self._perform(operation, method, args, kwargs, params)
+
+    async def key_permissions(self) -> KeyPermissions | None:
+        """What the exchange says that this lease's key may do; ``None`` if it does not tell.
+
+        Raises ``Failure`` only, besides cancellation.
+        """
+        question = QUESTIONS.get(self.id)
+        if question is None:
+            return None
+        raw = await self._perform("keyPermissions", question.endpoint, (), {}, None)
+        try:
+            return question.read(raw)
+        except (LookupError, TypeError, ValueError, AttributeError):
+            raise Failure(
+                Code.BAD_RESPONSE,
+                f"{self.exchange}: the answer about the key could not be read",
+                exchange=self.exchange,
+                operation="keyPermissions",
+            ) from None
+
+    async def _perform(
+        self,
+        operation: str,
+        method: str,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        params: Mapping[str, Any] | None,
+    ) -> Any:
         instance = self._held()
         failure: Failure
         self.wire = wire = Wire()

@@ -7,15 +7,15 @@ for each lease, and taking it back. Refuses: choosing the profile (``gateway``).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from contextlib import nullcontext
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ccxt_mcp.errors import Code, ConfigurationError, Failure
 from ccxt_mcp.exchanges.account_facts import AccountFacts
 from ccxt_mcp.exchanges.catalog import ExchangeFacts
-from ccxt_mcp.exchanges.clocks import Clock, adjusts
+from ccxt_mcp.exchanges.clocks import Clock, Reading, adjusts, measured
 from ccxt_mcp.exchanges.cloning import Mould, exact, release
 from ccxt_mcp.exchanges.fetching import Fetching
 from ccxt_mcp.exchanges.http import RoutedSession, open_session, trust_store
@@ -26,6 +26,7 @@ from ccxt_mcp.exchanges.listing import Listing
 from ccxt_mcp.exchanges.markets import Loaded, shutting_down
 from ccxt_mcp.exchanges.nonces import NonceLane, NonceLanes
 from ccxt_mcp.exchanges.pacing import Pacing
+from ccxt_mcp.exchanges.probing import Reached, address_of, probe
 from ccxt_mcp.exchanges.prototypes import build_prototype
 from ccxt_mcp.exchanges.residents import Residents
 from ccxt_mcp.exchanges.shelf import fingerprint
@@ -200,6 +201,12 @@ class ExchangeRoom:
         }
 
     @property
+    def corrected(self) -> bool:
+        """Whether signed requests are corrected by the exchange's clock, once the profile is
+        alive."""
+        return self._clock is not None
+
+    @property
     def idle(self) -> bool:
         """Whether nobody has a lease or waits for one."""
         return self._leases == 0 and self._waiting == 0
@@ -271,6 +278,41 @@ class ExchangeRoom:
         return await self._around.fetching.fetch(
             self.profile, self._fingerprint, pacing=self._pacing, connect=self._alive.get
         )
+
+    async def reach(self) -> Reached:
+        """Ask for the root of the exchange's address: whether there is a way there at all.
+
+        Raises ``Failure`` where the profile itself makes that impossible.
+        """
+        async with self._awake() as session:
+            assert self._blank is not None
+            base_url = None if self.profile.base_url is None else str(self.profile.base_url)
+            return await probe(
+                session,
+                address_of(self._blank.prototype),
+                base_url=base_url,
+                timeout=self._around.timeout_ms / 1000,
+            )
+
+    async def read_clock(self) -> Reading | None:
+        """Measure the exchange's clock, whether or not requests are corrected by it; ``None`` if
+        CCXT cannot ask for its time. Raises ``Failure``."""
+        async with self._awake():
+            assert self._blank is not None
+            if not self._blank.prototype.has.get("fetchTime"):
+                return None
+            return await measured(self._ask_time)
+
+    @asynccontextmanager
+    async def _awake(self) -> AsyncIterator[RoutedSession]:
+        """The profile with its class and its session, but without tables."""
+        self._waiting += 1
+        try:
+            if self._closed:
+                raise shutting_down(self.profile.name)
+            yield await self._alive.get()
+        finally:
+            self._waiting -= 1
 
     def changed(self) -> None:
         """There are new tables. Leases keep what they have; the next one is made from these."""

@@ -84,15 +84,15 @@ def load_settings(
                 sources.problems.append(_words(e, sources))
     # Outside the handler, so that no chained traceback shows pydantic's view of the input.
     if settings is None or sources.problems:
-        refuse(sources.problems)
+        refuse(sources.problems, unreadable=sources.unreadable)
     settings._config_file = file
     settings._origins = MappingProxyType(_with_tables(sources.origins))
     return settings
 
 
-def refuse(problems: Sequence[str]) -> NoReturn:
+def refuse(problems: Sequence[str], *, unreadable: bool = False) -> NoReturn:
     """Raise one ``ConfigurationError`` that lists all problems."""
-    raise ConfigurationError.listing(problems)
+    raise ConfigurationError.listing(problems, unreadable=unreadable)
 
 
 def check_exposure(settings: Settings) -> None:
@@ -124,7 +124,7 @@ def _config_file(path: Path | None, environ: Mapping[str, str], sources: Sources
     if found.is_file():
         return found
     what = "is a directory" if found.is_dir() else "does not exist"
-    sources.problems.append(f"{who}: the file {found} {what}")
+    sources.give_up(f"{who}: the file {found} {what}")
     return None
 
 

@@ -45,11 +45,20 @@ _SERVICE_PORT = re.compile(r"(tcp|udp|sctp)://")
 
 @dataclass
 class Sources:
-    """Values as a nested table, the origin of each leaf, and what is wrong so far."""
+    """Values as a nested table, the origin of each leaf, and what is wrong so far.
+
+    ``unreadable``: a file was named and nothing of it could be had.
+    """
 
     values: dict[str, Any] = field(default_factory=dict)
     origins: dict[str, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    unreadable: bool = False
+
+    def give_up(self, problem: str) -> None:
+        """Nothing of the file can be had."""
+        self.problems.append(problem)
+        self.unreadable = True
 
     def put(self, path: tuple[str, ...], value: Any, origin: str) -> None:
         """Set one value; what an earlier source said under this key is forgotten."""
@@ -85,15 +94,15 @@ def read_file(sources: Sources, path: Path) -> None:
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
-        sources.problems.append(f"{path}: cannot be read: {error.strerror or 'unknown reason'}")
+        sources.give_up(f"{path}: cannot be read: {error.strerror or 'unknown reason'}")
         return
     except UnicodeDecodeError as error:
-        sources.problems.append(f"{path}: is not UTF-8 text (byte {error.start})")
+        sources.give_up(f"{path}: is not UTF-8 text (byte {error.start})")
         return
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        sources.problems.append(f"{path}: is not valid TOML: {_toml_words(error, text)}")
+        sources.give_up(f"{path}: is not valid TOML: {_toml_words(error, text)}")
         return
     for parts, value in _leaves(document):
         sources.put(parts, _anchored(parts, value, path.absolute().parent), str(path))

@@ -100,6 +100,9 @@ class PrivateAnswers:
     def leverage_brackets(self, owner: Account, params: Params) -> bytes:
         return orjson.dumps([wire.leverage_bracket(m) for m in self._venue.linear.values()])
 
+    def key_permissions(self, owner: Account, params: Params) -> bytes:
+        return orjson.dumps(wire.key_permissions(owner))
+
     def coins(self, owner: Account, params: Params) -> bytes:
         names = dict.fromkeys([*self._venue.assets, *owner.balances])
         return self._of(owner, "coins", lambda: [wire.coin(a, owner) for a in names])

@@ -108,6 +108,7 @@ _SIGNED: tuple[tuple[str, str, Weigh, str], ...] = (
     ("/fapi/v2/positionRisk", "positions", _flat(5), "symbol"),
     ("/fapi/v3/positionRisk", "positions", _flat(5), "symbol"),
     ("/fapi/v1/leverageBracket", "leverage_brackets", _flat(1), "symbol"),
+    ("/sapi/v1/account/apiRestrictions", "key_permissions", _flat(1), ""),
     ("/sapi/v1/capital/config/getall", "coins", _flat(10), ""),
     ("/sapi/v1/margin/allPairs", "margin_pairs", _flat(1), "symbol"),
     ("/sapi/v1/margin/isolated/allPairs", "margin_pairs", _flat(10), "symbol"),

@@ -23,6 +23,7 @@ __all__ = [
     "coin",
     "day_ticker",
     "fill",
+    "key_permissions",
     "leverage_bracket",
     "linear_symbol",
     "margin_pair",
@@ -277,6 +278,24 @@ def fill(found: Fill) -> Json:
         "isBuyer": found.side == "BUY",
         "isMaker": found.maker,
         "isBestMatch": True,
+    }
+
+
+def key_permissions(owner: Account) -> Json:
+    return {
+        "ipRestrict": False,
+        "createTime": owner.created,
+        "enableReading": True,
+        "enableWithdrawals": owner.may_withdraw,
+        "enableInternalTransfer": False,
+        "enableMargin": False,
+        "enableFutures": False,
+        "permitsUniversalTransfer": False,
+        "enableVanillaOptions": False,
+        "enableFixApiTrade": False,
+        "enableFixReadOnly": False,
+        "enableSpotAndMarginTrading": True,
+        "enablePortfolioMarginTrading": False,
     }
 
 

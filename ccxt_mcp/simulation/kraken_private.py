@@ -56,6 +56,9 @@ class PrivateAnswers:
     def balance(self, owner: Account, params: Params) -> bytes:
         return orjson.dumps(wire.balances(owner))
 
+    def key_permissions(self, owner: Account, params: Params) -> bytes:
+        return orjson.dumps(wire.key_permissions(owner))
+
     def extended_balance(self, owner: Account, params: Params) -> bytes:
         return orjson.dumps(wire.extended_balances(owner))
 

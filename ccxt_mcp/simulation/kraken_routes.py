@@ -36,6 +36,7 @@ _PUBLIC = {
 _PRIVATE: dict[str, tuple[str, float]] = {
     "Balance": ("balance", 1),
     "BalanceEx": ("extended_balance", 1),
+    "GetApiKeyInfo": ("key_permissions", 1),
     "OpenOrders": ("open_orders", 1),
     "ClosedOrders": ("closed_orders", 1),
     "QueryOrders": ("query_orders", 1),

@@ -26,6 +26,7 @@ __all__ = [
     "fee_tier",
     "fill",
     "joined",
+    "key_permissions",
     "order",
     "seconds",
     "ticker",
@@ -187,6 +188,25 @@ def extended_balances(owner: Account) -> Json:
     return {
         asset_id(a): {"balance": fixed8(b.free + b.locked), "hold_trade": fixed8(b.locked)}
         for a, b in owner.balances.items()
+    }
+
+
+def key_permissions(owner: Account) -> Json:
+    created = str(owner.created // 1_000)
+    permitted = ["query-funds", "query-open-trades", "query-closed-trades", "modify-trades"]
+    return {
+        "apiKeyName": owner.name,
+        "apiKey": owner.api_key,
+        "nonce": str(owner.last_nonce),
+        "nonceWindow": 0,
+        "permissions": [*permitted, *(["withdraw-funds"] if owner.may_withdraw else [])],
+        "validUntil": "0",
+        "queryFrom": "0",
+        "queryTo": "0",
+        "createdTime": created,
+        "modifiedTime": created,
+        "ipAllowlist": [],
+        "lastUsed": created,
     }
 
 

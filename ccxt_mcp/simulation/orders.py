@@ -118,6 +118,7 @@ class Account:
     positions: list[Position] = field(default_factory=list, repr=False)
     version: int = 0
     last_nonce: int = 0
+    may_withdraw: bool = False
     _orders: dict[str, dict[int, Order]] = field(default_factory=dict, repr=False)
     _by_client_id: dict[tuple[str, str], int] = field(default_factory=dict, repr=False)
     _resting: dict[tuple[str, int], Order] = field(default_factory=dict, repr=False)

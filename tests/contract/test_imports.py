@@ -18,6 +18,7 @@ MAY_IMPORT = {
     "connections": WORDS,
     "simulation": set(),
     "client": set(),
+    "doctor": WORDS | {"exchanges", "calls", "product", "serving"},
 }
 """Room → rooms it may import. Rooms that are not listed are composition and may import all."""
 OUTSIDE = {
@@ -30,6 +31,8 @@ OUTSIDE = {
     "aiohttp": {"exchanges", "simulation"},
     "prometheus_client": {"ops"},
     "opentelemetry": {"telemetry", "ops"},
+    "rich": {"cli"},
+    "shtab": {"cli"},
 }
 """Library → the only rooms that may import it."""
 
