@@ -1,4 +1,4 @@
-"""A host at the other end of two pipes: its one lane, its cancellations, and the ways to the end."""
+"""A host at the other end of two pipes: its one lane, its cancellations, its ways to the end."""
 
 import asyncio
 import json
