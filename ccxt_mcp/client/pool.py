@@ -20,9 +20,10 @@ from typing import Any, Literal, TypeAlias, overload
 
 import httpx
 
+from ccxt_mcp.client.calls import Asked, Catalogue, in_order
 from ccxt_mcp.client.failures import CallFailed, Fate, failed
 from ccxt_mcp.client.wire import LEGACY, Era, OnProgress, base_of, http_client
-from ccxt_mcp.client.workflow import Asked, Catalogue, Workflow, in_order
+from ccxt_mcp.client.workflow import Workflow
 
 __all__ = ["PoolStats", "SessionPool", "Strategy"]
 

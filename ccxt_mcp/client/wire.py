@@ -147,9 +147,13 @@ class Wire:
         self._headers = {"content-type": "application/json", "accept": _ACCEPT}
         self._authorization = {} if token is None else {"authorization": f"Bearer {token}"}
 
-    def nameless(self) -> None:
-        """Leave the workflow's name out of modern requests from now on."""
-        self._workflow = None
+    def nameless(self) -> bool:
+        """Leave the workflow's name out of modern requests; whether it was in them until now.
+
+        A server that adopts no names has no sessions for modern requests.
+        """
+        named, self._workflow = self._workflow is not None, None
+        return named
 
     async def ask(
         self,
