@@ -23,7 +23,7 @@ def show(name: str, text: str) -> None:
 
 
 async def orders(workflow: Workflow) -> str:
-    # The two calls depend on each other's moment, not on each other: one session, in this order.
+    # Both are about one moment, so one session: they run in this order.
     ticker, open_orders = await workflow.gather(
         ("get_ticker", {"symbol": "BTC/USDT"}), ("get_open_orders", {})
     )
