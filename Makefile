@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 .PHONY: help demo serve test test-fast test-clients test-n8n lint format bench soak lock clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 20
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 20
 
 $(VENV)/run: requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "ccxt-mcp needs Python 3.11 or newer: install it, or give make PYTHON=/path/to/python3" >&2; exit 1; }
