@@ -35,7 +35,7 @@ from mcp.shared.jsonrpc_dispatcher import (
     progress_token_from_params,
 )
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, LATEST_HANDSHAKE_VERSION
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.types import Message as ScopeMessage
 
 from ccxt_mcp.mechanisms.lane import Lane
@@ -141,7 +141,7 @@ USES: dict[str, Use] = {
     "mcp_types.ResourceTemplateReference": Use(has=("uri",)),
     "mcp_types.TextContent": Use(calls=((0, ("text",)),)),
     "mcp_types.TextResourceContents": Use(has=("uri", "mime_type", "text")),
-    "mcp_types.jsonrpc_message_adapter": Use(has=("validate_json",)),
+    "mcp_types.jsonrpc_message_adapter": Use(is_a=TypeAdapter),
     "mcp_types.version.HANDSHAKE_PROTOCOL_VERSIONS": Use(is_a=(tuple, list, frozenset)),
     "mcp_types.version.LATEST_HANDSHAKE_VERSION": Use(is_a=str),
 }
