@@ -25,9 +25,24 @@ from tests.unit.client.scripted import (
 )
 
 FINE = {"content": [], "structuredContent": {"fine": True}}
-OVERLOADED = {"code": "overloaded", "message": "full", "retryable": True, "hint": "wait"}
-GONE = {"code": "session_not_found", "message": "gone", "retryable": True, "hint": ""}
-DENIED = {"code": "permission_denied", "message": "who?", "retryable": False, "hint": ""}
+OVERLOADED: dict[str, Any] = {
+    "code": "overloaded",
+    "message": "full",
+    "retryable": True,
+    "hint": "wait",
+}
+GONE: dict[str, Any] = {
+    "code": "session_not_found",
+    "message": "gone",
+    "retryable": True,
+    "hint": "",
+}
+DENIED: dict[str, Any] = {
+    "code": "permission_denied",
+    "message": "who?",
+    "retryable": False,
+    "hint": "",
+}
 
 CASES: dict[str, tuple[Any, tuple[str, int], tuple[str, int]]] = {
     # what comes: (code and requests of a read), (of a write)
@@ -269,7 +284,7 @@ async def test_arguments_given_twice_are_refused(mock: respx.MockRouter) -> None
         with pytest.raises(TypeError, match="symbol"):
             await workflow.call(READ, {"symbol": "A"}, symbol="B")
         with pytest.raises(TypeError, match="not a call"):
-            await workflow.gather(READ, 7)  # type: ignore[arg-type]
+            await workflow.gather(READ, 7)  # type: ignore[call-overload]
     assert server.calls == 0
 
 
