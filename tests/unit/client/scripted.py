@@ -76,6 +76,8 @@ class Scripted:
                 if isinstance(entry, Exception):
                     raise entry
                 return entry if isinstance(entry, httpx.Response) else result(message["id"], entry)
+            case "ping":
+                return result(message["id"], {})
             case _:
                 return httpx.Response(202)
 
