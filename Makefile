@@ -49,7 +49,7 @@ $(VENV)/langgraph/ready: examples/langgraph/requirements.txt | $(VENV)/dev
 	@cd $* && npm ci --silent --no-audit --no-fund
 
 test-clients: $(VENV)/dev $(VENV)/langgraph/ready ## foreign clients against the server: TypeScript SDK, fetch, LangGraph (needs Node.js 20 or newer)
-	@node -e 'process.exit(process.versions.node.split(".")[0] < 20)' 2>/dev/null && command -v npm >/dev/null || { echo "test-clients needs Node.js 20 or newer with npm on the PATH (your system's package, or https://nodejs.org)" >&2; exit 1; }
+	@node -e 'process.exit(+(process.versions.node.split(".")[0] < 20))' 2>/dev/null && command -v npm >/dev/null || { echo "test-clients needs Node.js 20 or newer with npm on the PATH (your system's package, or https://nodejs.org)" >&2; exit 1; }
 	@$(MAKE) --no-print-directory tests/clients/node_modules/.package-lock.json examples/typescript/node_modules/.package-lock.json
 	LANGGRAPH_PYTHON=$(CURDIR)/$(VENV)/langgraph/bin/python $(BIN)/python -m pytest -m clients $(ARGS) tests/clients
 

@@ -13,13 +13,13 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from ccxt_mcp import __version__
-from ccxt_mcp.cli import demo, serve, simulate, stdio
+from ccxt_mcp.cli import call, demo, serve, simulate, status, stdio
 from ccxt_mcp.cli.running import run
 from ccxt_mcp.errors import ConfigurationError
 
 __all__ = ["main", "parser"]
 
-_COMMANDS = (serve, stdio, demo, simulate)
+_COMMANDS = (serve, stdio, demo, simulate, status, call)
 """In the order in which the help lists them; each adds itself by ``add_to``."""
 
 

@@ -33,8 +33,8 @@ class Session:
 
     Mutable: ``opened`` (whether ``_session`` and ``_version`` are those of a handshake, or none is
     needed), ``_opening`` (the handshake under way, at most one), ``_begun`` (the server may know
-    the session), ``_asking`` (requests under way), ``_given_up`` (when the last one was), ``_errands``
-    (cancellations on their way), ``closed`` (never unset).
+    the session), ``_asking`` (requests under way), ``_given_up`` (when the last one was given up),
+    ``_errands`` (cancellations on their way), ``closed`` (never unset).
 
     Args:
         wire: the way to the server; this session's alone.

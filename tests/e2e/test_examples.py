@@ -174,6 +174,45 @@ async def test_a_header_without_a_token_does_no_harm_where_the_server_has_none(
     assert answer.status_code == 200
 
 
+def test_n8ns_nodes_are_joined_from_the_trigger_on() -> None:
+    """What can be seen without n8n, which executes the file in `make test-n8n`."""
+    workflow = json.loads((EXAMPLES / "n8n" / "workflow.json").read_text())
+    names = [node["name"] for node in workflow["nodes"]]
+    assert len(set(names)) == len(names)
+    reached, left = {"Start"}, ["Start"]
+    while left:
+        for branch in workflow["connections"].get(left.pop(), {}).get("main", []):
+            for step in branch:
+                assert step["node"] in names
+                if step["node"] not in reached:
+                    reached.add(step["node"])
+                    left.append(step["node"])
+    assert reached == set(names)
+    for used in re.findall(r"\$\('([^']+)'\)", json.dumps(workflow)):
+        assert used in names
+
+
+async def test_what_n8n_sends_is_answered_in_two_sessions(stack: Stack) -> None:
+    """The calls in the file, sent as its HTTP Request node is to send them."""
+    nodes = {
+        node["name"]: node["parameters"]
+        for node in json.loads((EXAMPLES / "n8n" / "workflow.json").read_text())["nodes"]
+    }
+    asked = json.loads(nodes["What to ask"]["jsonOutput"])
+    request = nodes["Call ccxt-mcp"]
+    assert request["url"].endswith("}}/mcp")
+    assert "method: 'tools/call'" in request["jsonBody"]
+    (header,) = request["headerParameters"]["parameters"]
+    assert header["name"] == "Mcp-Session-Id"
+    results = [
+        await stack.call(each["tool"], each["arguments"], session=f"wf-x-{each['session']}")
+        for each in asked["calls"]
+    ]
+    assert ["orders" in each["structuredContent"] for each in results] == [True, False]
+    names = {each["sessionId"] for each in await stack.sessions()}
+    assert {"wf-x-orders", "wf-x-balance"} <= names
+
+
 def test_every_example_is_in_the_index_and_every_link_leads_somewhere() -> None:
     for index in (EXAMPLES / "README.md", ROOT / "docs" / "HOSTS.md"):
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", index.read_text()):
