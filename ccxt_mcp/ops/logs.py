@@ -73,7 +73,7 @@ def configure_logging(level: str, form: Literal["text", "json"], redactor: Redac
     handler.addFilter(RedactingFilter(redactor))
     # What no line of ours shows need not be found out for each (logging's own guide to speed).
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    logging._srcfile = None  # type: ignore[assignment]
+    logging._srcfile = None
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())

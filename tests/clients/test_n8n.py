@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from ccxt_mcp.simulation import Fault
-from tests.e2e.conftest import Stack
+from tests.e2e.conftest import running_stack
 
 WORKFLOW = Path(__file__).parents[2] / "examples" / "n8n" / "workflow.json"
 
@@ -70,33 +70,35 @@ def output_of(text: str) -> dict[str, Any]:
 
 
 async def test_n8n_executes_both_calls_at_the_same_time_and_fails_where_a_tool_fails(
-    stack: Stack, tmp_path: Path
+    tmp_path: Path,
 ) -> None:
-    n8n = N8n(tmp_path)
-    code, text = await n8n.run("--version")
-    print(f"n8n {text.strip().splitlines()[-1]}")
-    workflow = json.loads(WORKFLOW.read_text())
-    copy = tmp_path / "workflow.json"
-    copy.write_text(WORKFLOW.read_text().replace("http://127.0.0.1:3000", stack.url))
-    code, text = await n8n.run("import:workflow", f"--input={copy}")
-    assert code == 0, text
+    async with running_stack() as stack:
+        await stack.call("get_ticker", {"symbol": "BTC/USDT"}, session="warm-up")
+        n8n = N8n(tmp_path)
+        code, text = await n8n.run("--version")
+        print(f"n8n {text.strip().splitlines()[-1]}")
+        workflow = json.loads(WORKFLOW.read_text())
+        copy = tmp_path / "workflow.json"
+        copy.write_text(WORKFLOW.read_text().replace("http://127.0.0.1:3000", stack.url))
+        code, text = await n8n.run("import:workflow", f"--input={copy}")
+        assert code == 0, text
 
-    stack.sim.faults.add(Fault(kind="latency", route="*", milliseconds=500))
-    code, text = await n8n.run("execute", f"--id={workflow['id']}", "--rawOutput")
-    assert code == 0, text
-    run = output_of(text)["data"]["resultData"]["runData"]
-    answers = [item["json"] for item in run["Answer"][0]["data"]["main"][0]]
-    assert answers[0]["orders"]
-    assert answers[1]["balances"]
-    names = {f"wf-{workflow['id']}-orders", f"wf-{workflow['id']}-balance"}
-    sessions = {each["sessionId"]: each for each in await stack.sessions()}
-    assert names <= set(sessions)
-    # One after the other they would take both latencies.
-    spent = sum(sessions[name]["latencyMs"]["p50"] for name in names)
-    assert run["Call ccxt-mcp"][0]["executionTime"] < spent
+        stack.sim.faults.add(Fault(kind="latency", route="*", milliseconds=500))
+        code, text = await n8n.run("execute", f"--id={workflow['id']}", "--rawOutput")
+        assert code == 0, text
+        run = output_of(text)["data"]["resultData"]["runData"]
+        answers = [item["json"] for item in run["Answer"][0]["data"]["main"][0]]
+        assert answers[0]["orders"]
+        assert answers[1]["balances"]
+        names = {f"wf-{workflow['id']}-orders", f"wf-{workflow['id']}-balance"}
+        sessions = {each["sessionId"]: each for each in await stack.sessions()}
+        assert names <= set(sessions)
+        # One after the other they would take both latencies.
+        spent = sum(sessions[name]["latencyMs"]["p50"] for name in names)
+        assert run["Call ccxt-mcp"][0]["executionTime"] < spent
 
-    stack.sim.faults.clear()
-    stack.sim.faults.add(Fault(kind="status", status=500, route="GET /api/v3/openOrders"))
-    code, text = await n8n.run("execute", f"--id={workflow['id']}")
-    assert code != 0 or "exchange_unavailable" in text, text
-    assert "exchange_unavailable" in text, text
+        stack.sim.faults.clear()
+        stack.sim.faults.add(Fault(kind="status", status=500, route="GET /api/v3/openOrders"))
+        code, text = await n8n.run("execute", f"--id={workflow['id']}")
+        assert code != 0 or "exchange_unavailable" in text, text
+        assert "exchange_unavailable" in text, text
