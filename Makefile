@@ -11,10 +11,10 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; 
 
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo serve test test-fast test-clients lint format bench soak lock clean
+.PHONY: help demo serve test test-fast test-clients test-n8n lint format bench soak lock clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 20
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 20
 
 $(VENV)/run: requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "ccxt-mcp needs Python 3.11 or newer: install it, or give make PYTHON=/path/to/python3" >&2; exit 1; }
@@ -40,10 +40,21 @@ test: lint ## style, types and all tests
 test-fast: $(VENV)/dev ## the unit tests alone
 	$(BIN)/python -m pytest tests/unit $(ARGS)
 
-test-clients: $(VENV)/dev ## real TypeScript clients against the server (needs Node.js 20 or newer)
-	@command -v node >/dev/null && command -v npm >/dev/null || { echo "test-clients needs Node.js 20 or newer with npm on the PATH (your system's package, or https://nodejs.org)" >&2; exit 1; }
-	cd tests/clients && npm ci --silent --no-audit --no-fund
-	$(BIN)/python -m pytest -m node $(ARGS) tests/clients
+$(VENV)/langgraph/ready: examples/langgraph/requirements.txt | $(VENV)/dev
+	@$(BIN)/python -m venv $(VENV)/langgraph
+	@$(VENV)/langgraph/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r $<
+	@touch $@
+
+%/node_modules/.package-lock.json: %/package-lock.json
+	@cd $* && npm ci --silent --no-audit --no-fund
+
+test-clients: $(VENV)/dev $(VENV)/langgraph/ready ## foreign clients against the server: TypeScript SDK, fetch, LangGraph (needs Node.js 20 or newer)
+	@node -e 'process.exit(+(process.versions.node.split(".")[0] < 20))' 2>/dev/null && command -v npm >/dev/null || { echo "test-clients needs Node.js 20 or newer with npm on the PATH (your system's package, or https://nodejs.org)" >&2; exit 1; }
+	@$(MAKE) --no-print-directory tests/clients/node_modules/.package-lock.json examples/typescript/node_modules/.package-lock.json
+	LANGGRAPH_PYTHON=$(CURDIR)/$(VENV)/langgraph/bin/python $(BIN)/python -m pytest -m clients $(ARGS) tests/clients
+
+test-n8n: $(VENV)/dev ## a real n8n imports and executes examples/n8n/workflow.json (N8N=/path/to/n8n; see tests/clients/test_n8n.py)
+	$(BIN)/python -m pytest -m n8n $(ARGS) tests/clients
 
 lint: $(VENV)/dev ## style and strict types
 	$(BIN)/ruff check .
@@ -73,6 +84,7 @@ soak: $(VENV)/dev ## load with faults, a hanging exchange, limits at full speed,
 lock: $(VENV)/dev ## resolve the dependencies anew
 	$(BIN)/python -m uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url --quiet pyproject.toml --group build -o requirements.lock
 	$(BIN)/python -m uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url --quiet -c requirements.lock pyproject.toml --group dev -o requirements-dev.lock
+	$(BIN)/python -m uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url --quiet examples/langgraph/requirements.in -o examples/langgraph/requirements.txt
 
 clean: ## remove what the targets made
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist

@@ -13,13 +13,23 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from ccxt_mcp import __version__
-from ccxt_mcp.cli import completion, demo, doctor, init, serve, simulate
+from ccxt_mcp.cli import (
+    call,
+    completion,
+    demo,
+    doctor,
+    init,
+    serve,
+    simulate,
+    status,
+    stdio,
+)
 from ccxt_mcp.cli.running import run
 from ccxt_mcp.errors import ConfigurationError
 
 __all__ = ["main", "parser"]
 
-_COMMANDS = (serve, demo, simulate, init, doctor, completion)
+_COMMANDS = (serve, stdio, demo, simulate, init, doctor, status, call, completion)
 """In the order in which the help lists them; each adds itself by ``add_to``."""
 
 

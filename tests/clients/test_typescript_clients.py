@@ -12,7 +12,7 @@ from tests.e2e.test_python_clients import FAILURES, SUCCESSES
 HERE = Path(__file__).parent
 
 
-@pytest.mark.node
+@pytest.mark.clients
 async def test_the_older_typescript_sdk_calls_every_tool_and_never_throws_on_a_failure() -> None:
     async with running_stack() as stack, asyncio.timeout(120):
         process = await asyncio.create_subprocess_exec(

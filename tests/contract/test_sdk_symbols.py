@@ -35,7 +35,7 @@ from mcp.shared.jsonrpc_dispatcher import (
     progress_token_from_params,
 )
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, LATEST_HANDSHAKE_VERSION
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.types import Message as ScopeMessage
 
 from ccxt_mcp.mechanisms.lane import Lane
@@ -71,7 +71,10 @@ _SERVER = Use(
             ),
         ),
     ),
-    has=("get_request_handler", "add_request_handler", "get_notification_handler"),
+    has=(
+        *("get_request_handler", "add_request_handler", "get_notification_handler"),
+        *("run", "create_initialization_options"),
+    ),
 )
 USES: dict[str, Use] = {
     "mcp.server.caching.CacheHint": Use(calls=((0, ("ttl_ms", "scope")),)),
@@ -99,6 +102,7 @@ USES: dict[str, Use] = {
     "mcp.shared.jsonrpc_dispatcher.cancelled_request_id_from_params": Use(calls=((1, ()),)),
     "mcp.shared.jsonrpc_dispatcher.handler_exception_to_error_data": Use(calls=((1, ()),)),
     "mcp.shared.jsonrpc_dispatcher.progress_token_from_params": Use(calls=((1, ()),)),
+    "mcp.shared.message.SessionMessage": Use(calls=((1, ()),), has=("message",)),
     "mcp.shared.message.ServerMessageMetadata": Use(
         calls=((0, ("request_context", "can_send_request")),)
     ),
@@ -109,11 +113,17 @@ USES: dict[str, Use] = {
     "mcp_types.CompleteRequestParams": Use(has=("ref", "argument")),
     "mcp_types.CompleteResult": Use(calls=((0, ("completion",)),)),
     "mcp_types.Completion": Use(has=("values", "total", "has_more")),
+    "mcp_types.ErrorData": Use(calls=((0, ("code", "message")),)),
     "mcp_types.GetPromptRequestParams": Use(has=("name", "arguments")),
     "mcp_types.GetPromptResult": Use(calls=((0, ("description", "messages")),)),
     "mcp_types.INTERNAL_ERROR": Use(is_a=int),
     "mcp_types.INVALID_PARAMS": Use(is_a=int),
     "mcp_types.InitializeRequestParams": Use(has=("client_info",)),
+    "mcp_types.JSONRPCError": Use(calls=((0, ("jsonrpc", "id", "error")),), has=("id",)),
+    "mcp_types.JSONRPCMessage": Use(),
+    "mcp_types.JSONRPCNotification": Use(has=("method", "params")),
+    "mcp_types.JSONRPCRequest": Use(has=("id",)),
+    "mcp_types.JSONRPCResponse": Use(has=("id",)),
     "mcp_types.ListPromptsResult": Use(calls=((0, ("prompts",)),)),
     "mcp_types.ListResourceTemplatesResult": Use(has=("resource_templates",)),
     "mcp_types.ListResourcesResult": Use(calls=((0, ("resources",)),)),
@@ -131,6 +141,7 @@ USES: dict[str, Use] = {
     "mcp_types.ResourceTemplateReference": Use(has=("uri",)),
     "mcp_types.TextContent": Use(calls=((0, ("text",)),)),
     "mcp_types.TextResourceContents": Use(has=("uri", "mime_type", "text")),
+    "mcp_types.jsonrpc_message_adapter": Use(is_a=TypeAdapter),
     "mcp_types.version.HANDSHAKE_PROTOCOL_VERSIONS": Use(is_a=(tuple, list, frozenset)),
     "mcp_types.version.LATEST_HANDSHAKE_VERSION": Use(is_a=str),
 }

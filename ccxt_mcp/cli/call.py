@@ -1,0 +1,206 @@
+"""``ccxt-mcp call``: one tool of a running server."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ccxt_mcp.cli.remote import add_server, printable, seconds, server_url, token_of
+from ccxt_mcp.cli.running import Commands, say
+from ccxt_mcp.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from ccxt_mcp.client import CallFailed
+
+__all__ = ["add_to", "values"]
+
+_EXAMPLES = """\
+examples:
+  ccxt-mcp call --list
+  ccxt-mcp call get_ticker symbol=BTC/USDT
+  ccxt-mcp call get_ohlcv symbol=BTC/USDT timeframe=1h limit=24 | jq '.candles[-1]'
+  ccxt-mcp call batch_get_tickers symbols=BTC/USDT,ETH/USDT
+  ccxt-mcp call call_read_method method=fetchTime 'arguments={}'
+  CCXT_MCP_TOKEN=… ccxt-mcp call account_balance --url https://ccxt.internal
+
+The result is JSON on standard output. A failure is a text on standard error, with exit code 1.
+"""
+
+
+def add_to(commands: Commands) -> None:
+    """Add the command and its arguments."""
+    call = commands.add_parser(
+        "call",
+        help="run one tool of a running server, and print its result",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    call.add_argument("tool", nargs="?", metavar="TOOL", help="its name (see --list)")
+    call.add_argument(
+        "arguments",
+        nargs="*",
+        metavar="KEY=VALUE",
+        help="an argument; arrays are JSON, or items with commas between, or repeated; objects"
+        " are JSON",
+    )
+    add_server(call)
+    call.add_argument("--list", action="store_true", help="list the tools instead")
+    call.add_argument(
+        "--json", action="store_true", help="for programs: on one line, failures and lists as well"
+    )
+    call.add_argument(
+        "--session", default="cli", metavar="NAME", help="name of the workflow in /health (cli)"
+    )
+    call.add_argument(
+        "--timeout", type=seconds, default=90.0, metavar="SECONDS", help="for the call (90)"
+    )
+    call.set_defaults(command=_call)
+
+
+async def _call(arguments: argparse.Namespace) -> int:
+    from ccxt_mcp.client import CallFailed, Workflow
+
+    if (arguments.tool is None) == (not arguments.list):
+        raise ConfigurationError("call: name a TOOL, or ask for all of them with --list")
+    url, token = server_url(arguments), token_of(arguments)
+    given = _pairs(arguments.arguments)
+    try:
+        workflow = Workflow(arguments.session, url, token=token, timeout=arguments.timeout)
+    except ValueError as error:
+        raise ConfigurationError(f"--session: {error}") from None
+    try:
+        async with workflow:
+            tools = await workflow.tools()
+            if arguments.list:
+                _print_tools(tools, as_json=arguments.json)
+                return 0
+            result = await workflow.call(
+                arguments.tool, values(given, _schema(arguments.tool, tools))
+            )
+    except CallFailed as failure:
+        _say(failure, as_json=arguments.json)
+        return 1
+    print(json.dumps(result, ensure_ascii=False, indent=None if arguments.json else 2))
+    return 0
+
+
+def _pairs(texts: Sequence[str]) -> dict[str, list[str]]:
+    pairs: dict[str, list[str]] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not key or not equals:
+            raise ConfigurationError(f"call: {text!r} is not KEY=VALUE")
+        pairs.setdefault(key, []).append(value)
+    return pairs
+
+
+def values(given: Mapping[str, Sequence[str]], schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of a tool from texts, by its input schema.
+
+    What does not have the form of its type stays a text: the server says what is wrong with it.
+
+    Raises:
+        ConfigurationError: an argument that is no array is given twice.
+    """
+    properties = schema.get("properties")
+    known = properties if isinstance(properties, Mapping) else {}
+    found = {}
+    for name, texts in given.items():
+        spec = known.get(name)
+        spec = spec if isinstance(spec, Mapping) else {}
+        if spec.get("type") == "array":
+            found[name] = _array(texts, spec)
+        elif len(texts) > 1:
+            raise ConfigurationError(f"call: {name!r} is given twice")
+        else:
+            found[name] = _value(texts[0], spec)
+    return found
+
+
+def _array(texts: Sequence[str], spec: Mapping[str, Any]) -> list[Any]:
+    if len(texts) == 1 and texts[0].lstrip().startswith("["):
+        whole = _json(texts[0])
+        if isinstance(whole, list):
+            return whole
+    items = spec.get("items")
+    items = items if isinstance(items, Mapping) else {}
+    return [_value(item, items) for text in texts for item in text.split(",") if item]
+
+
+def _value(text: str, spec: Mapping[str, Any]) -> Any:
+    kind = spec.get("type")
+    if kind == "string":
+        return text
+    parsed = _json(text)
+    match kind, parsed:
+        case "boolean", bool():
+            return parsed
+        case "integer", int() if not isinstance(parsed, bool):
+            return parsed
+        case "number", int() | float() if not isinstance(parsed, bool):
+            return parsed
+        case "object", dict():
+            return parsed
+        case None, _ if parsed is not None or text == "null":
+            # A schema that says no type takes anything; and nothing is known of an unknown name.
+            return parsed
+        case _:
+            return text
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
+
+
+def _schema(name: str, tools: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    for tool in tools:
+        if tool.get("name") == name and isinstance(tool.get("inputSchema"), Mapping):
+            schema: Mapping[str, Any] = tool["inputSchema"]
+            return schema
+    return {}
+
+
+def _print_tools(tools: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(tools, ensure_ascii=False))
+        return
+    from rich.table import Table
+    from rich.text import Text
+
+    from ccxt_mcp.cli.output import console
+
+    table = Table("Tool", "What it does", "Arguments (those it needs in bold)")
+    for tool in tools:
+        schema = _schema(tool["name"], tools)
+        needed = schema.get("required", ())
+        shown = Text(" ").join(
+            Text(printable(name), "bold" if name in needed else "")
+            for name in schema.get("properties", {})
+        )
+        table.add_row(
+            Text(printable(tool["name"])), Text(printable(str(tool.get("title", "")))), shown
+        )
+    console().print(table)
+
+
+def _say(failure: CallFailed, *, as_json: bool) -> None:
+    if not as_json:
+        say(printable(str(failure)))
+        return
+    told = {
+        "code": failure.code,
+        "message": failure.message,
+        "retryable": failure.retryable,
+        "hint": failure.hint,
+        "exchange": failure.exchange,
+        "operation": failure.operation,
+        "details": failure.details,
+    }
+    known = {key: value for key, value in told.items() if value is not None}
+    print(json.dumps({"error": known}, ensure_ascii=False), file=sys.stderr)

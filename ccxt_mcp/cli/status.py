@@ -1,0 +1,164 @@
+"""``ccxt-mcp status``: the sessions of a running server, live in the terminal."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from ccxt_mcp.cli.remote import add_server, printable, seconds, server_url, token_of
+from ccxt_mcp.cli.running import Commands, say
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from ccxt_mcp.client import Health, SessionHealth
+
+__all__ = ["add_to", "page"]
+
+_EXAMPLES = """\
+examples:
+  ccxt-mcp status                     live in a terminal, until Ctrl-C
+  ccxt-mcp status --once              a table
+  ccxt-mcp status --json | jq '.sessions[] | select(.queued > 0)'
+  CCXT_MCP_TOKEN=… ccxt-mcp status --url https://ccxt.internal
+
+A server without tokens shows its sessions to callers from its own machine, one with tokens to a
+token with the scope `ops`. Exit code 1: the server cannot be asked, or is not healthy.
+"""
+_MOST = 1000
+"""Sessions in one answer of the server's."""
+
+
+def add_to(commands: Commands) -> None:
+    """Add the command and its arguments."""
+    status = commands.add_parser(
+        "status",
+        help="show the sessions of a running server",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_server(status)
+    how = status.add_mutually_exclusive_group()
+    how.add_argument(
+        "--watch", action="store_true", help="again and again, also where this is no terminal"
+    )
+    how.add_argument("--once", action="store_true", help="one table, also in a terminal")
+    status.add_argument(
+        "--json", action="store_true", help="for programs: once, or with --watch an object a line"
+    )
+    status.add_argument(
+        "--interval", type=seconds, default=1.0, metavar="SECONDS", help="between two looks (1)"
+    )
+    status.set_defaults(command=_status)
+
+
+async def _status(arguments: argparse.Namespace) -> int:
+    from ccxt_mcp.client import CallFailed, health
+
+    url, token = server_url(arguments), token_of(arguments)
+    live = arguments.watch or (sys.stdout.isatty() and not arguments.once and not arguments.json)
+    if live and not arguments.json:
+        await _watch(url, token, arguments.interval)
+        return 0
+    while True:
+        try:
+            report = await health(url, token, limit=_MOST)
+        except CallFailed as failure:
+            say(printable(str(failure)))
+            if not live:
+                return 1
+        else:
+            if arguments.json:
+                print(json.dumps(asdict(report), ensure_ascii=False), flush=True)
+            else:
+                from ccxt_mcp.cli.output import console
+
+                console().print(page(url, report))
+            if not live:
+                return 0 if report.status == "healthy" else 1
+        await asyncio.sleep(arguments.interval)
+
+
+async def _watch(url: str, token: str | None, interval: float) -> None:
+    from rich.live import Live
+    from rich.text import Text
+
+    from ccxt_mcp.cli.output import console
+    from ccxt_mcp.client import CallFailed, health
+
+    screen = console()
+    with Live(console=screen, screen=screen.is_terminal, auto_refresh=False) as live:
+        while True:
+            try:
+                shown = page(url, await health(url, token, limit=_MOST), screen.height)
+            except CallFailed as failure:
+                shown = Text(printable(str(failure)), "red")
+            live.update(shown, refresh=True)
+            await asyncio.sleep(interval)
+
+
+def page(url: str, report: Health, height: int | None = None) -> RenderableType:
+    """The state of a server for people; ``height`` is how many lines there are."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    head = Text(f"{url}  ")
+    head.append(report.status, "green" if report.status == "healthy" else "red")
+    if report.sessions is None:
+        why = "its sessions are shown to its own machine, or to a token with the scope `ops`"
+        return Group(head, Text(why, "dim"))
+    head.append(f"  {report.version}, since {report.started_at}\n", "dim")
+    head.append(
+        f"{report.active_sessions} sessions, {report.connections} connections, exchanges: "
+        + (", ".join(map(printable, report.exchanges or ())) or "none yet")
+    )
+    table = Table("Session", "Client", "Address", "Token")
+    for name in ("Heard of", "Runs", "Waits", "Calls", "Errors", "Timeouts", "p50 ms", "p95 ms"):
+        table.add_column(name, justify="right")
+    now = datetime.now(UTC)
+    # What is at work first, then who was heard of last.
+    ordered = sorted(
+        report.sessions, key=lambda each: (each.in_flight + each.queued, each.last_activity)
+    )
+    most = len(ordered) if height is None else max(1, height - 8)
+    for session in ordered[::-1][:most]:
+        row = map(Text, _row(session, now))
+        table.add_row(*row, style="bold" if session.in_flight else "")
+    if not ordered:
+        return Group(head, Text("no session yet", "dim"))
+    left = (report.active_sessions or 0) - min(most, len(ordered))
+    return Group(head, table, *([Text(f"and {left} more", "dim")] if left > 0 else []))
+
+
+def _row(session: SessionHealth, now: datetime) -> list[str]:
+    return [
+        printable(session.session_id),
+        printable(session.client or session.kind),
+        session.client_ip or "-",
+        printable(session.principal or "-"),
+        _ago(session.last_activity, now),
+        str(session.in_flight),
+        str(session.queued),
+        str(session.calls),
+        str(session.errors),
+        str(session.timeouts),
+        *(
+            "-" if each is None else f"{each:.0f}"
+            for each in (session.latency_p50_ms, session.latency_p95_ms)
+        ),
+    ]
+
+
+def _ago(moment: str, now: datetime) -> str:
+    """How long ago, by this machine's clock."""
+    passed = max(0.0, (now - datetime.fromisoformat(moment)).total_seconds())
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if passed >= length:
+            return f"{passed / length:.0f} {unit}"
+    return f"{passed:.0f} s"

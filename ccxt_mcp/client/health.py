@@ -1,0 +1,186 @@
+"""``GET /health`` as typed values.
+
+Owns: reading the answer, and what is absent where the server does not show it to this caller.
+Refuses: sessions of MCP; it is one plain HTTP request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from ccxt_mcp.client.failures import Fate, failed
+from ccxt_mcp.client.wire import base_of, http_client, refusal_of, transport_failure
+
+__all__ = ["Health", "SessionHealth", "health"]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionHealth:
+    """One session at the server.
+
+    Attributes:
+        session_id: as its client chose it, or ``#`` and a hash where the server gave it out.
+        connected_at: when it was opened, ISO-8601 in UTC.
+        last_activity: when its client was last heard of, ISO-8601 in UTC.
+        client_ip: of the client, or None where it is not known.
+        kind: ``named``, ``minted`` or ``workflow``.
+        principal: the name of the token, or None without one.
+        client: what the client calls itself, or None.
+        protocol_version: of the session.
+        in_flight: calls that run, 0 or 1.
+        queued: calls that wait for their turn.
+        calls: calls that ended, those that failed included.
+        errors: calls that failed.
+        timeouts: of these, those that took too long.
+        latency_p50_ms: median of the last 64 calls in milliseconds, or None before any.
+        latency_p95_ms: their 95th percentile.
+    """
+
+    session_id: str
+    connected_at: str
+    last_activity: str
+    client_ip: str | None
+    kind: str
+    principal: str | None
+    client: str | None
+    protocol_version: str
+    in_flight: int
+    queued: int
+    calls: int
+    errors: int
+    timeouts: int
+    latency_p50_ms: float | None
+    latency_p95_ms: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """The state of a server; all but ``status`` is None where it is not shown to this caller.
+
+    Attributes:
+        status: ``healthy``, or ``not ready`` while the server starts or stops.
+        version: of the server.
+        started_at: when it started, ISO-8601 in UTC.
+        active_sessions: all sessions, also those that are not on this page.
+        sessions: this page of them, oldest first.
+        limit: most sessions on a page.
+        offset: how many come before this page.
+        connections: open connections of clients.
+        tasks: tasks of the server's event loop.
+        exchanges: the state of each exchange in use, by profile, as JSON.
+    """
+
+    status: str
+    version: str | None = None
+    started_at: str | None = None
+    active_sessions: int | None = None
+    sessions: tuple[SessionHealth, ...] | None = None
+    limit: int | None = None
+    offset: int | None = None
+    connections: int | None = None
+    tasks: int | None = None
+    exchanges: dict[str, Any] | None = None
+
+
+async def health(
+    url: str,
+    token: str | None = None,
+    *,
+    limit: int = 100,
+    offset: int = 0,
+    timeout: float = 10.0,
+    http: httpx.AsyncClient | None = None,
+) -> Health:
+    """Ask a server how it is.
+
+    A server without tokens shows its sessions to callers from its own machine, one with tokens to
+    those whose token has the scope ``ops``; others are told the status alone.
+
+    Args:
+        url: of the server, with ``/mcp`` or without.
+        token: the bearer token, where the server has tokens.
+        limit: most sessions in the answer, 1 to 1000.
+        offset: how many sessions to leave out at the beginning.
+        timeout: seconds.
+        http: a client to be used instead of an own one; it is not closed.
+
+    Raises:
+        CallFailed: ``unreachable``, ``connection_lost``, ``timeout``, ``permission_denied`` for a
+            token that is missing or not known, ``invalid_argument`` for a page out of range,
+            ``unexpected_answer`` from something that is not this server.
+        ValueError: the URL cannot be one.
+    """
+    base = base_of(url)
+    headers = {} if token is None else {"authorization": f"Bearer {token}"}
+    client = http or http_client(base, 1)
+    try:
+        async with asyncio.timeout(timeout):
+            response = await client.get(
+                f"{base}/health",
+                params={"limit": limit, "offset": offset},
+                headers=headers,
+                timeout=httpx.Timeout(timeout),
+            )
+            if response.status_code != 200:
+                raise await refusal_of(response)
+            body = response.json()
+    except (TimeoutError, httpx.ReadTimeout) as error:
+        late = f"/health: no answer came within {timeout:g} s"
+        raise failed("timeout", late, Fate.NOT_STARTED) from error
+    except (httpx.TransportError, httpx.DecodingError) as error:
+        raise transport_failure(error, sent=False) from error
+    except ValueError:
+        raise _unexpected() from None
+    finally:
+        if http is None:
+            await client.aclose()
+    try:
+        return _health(body)
+    except (KeyError, TypeError, AttributeError):
+        raise _unexpected() from None
+
+
+def _unexpected() -> Exception:
+    return failed("unexpected_answer", "the answer is not the state of a server", Fate.ANSWERED)
+
+
+def _health(body: Mapping[str, Any]) -> Health:
+    sessions = body.get("sessions")
+    return Health(
+        status=body["status"],
+        version=body.get("version"),
+        started_at=body.get("startedAt"),
+        active_sessions=body.get("activeSessions"),
+        sessions=None if sessions is None else tuple(map(_session, sessions)),
+        limit=body.get("limit"),
+        offset=body.get("offset"),
+        connections=body.get("connections"),
+        tasks=body.get("tasks"),
+        exchanges=body.get("exchanges"),
+    )
+
+
+def _session(shown: Mapping[str, Any]) -> SessionHealth:
+    latency = shown.get("latencyMs") or {}
+    return SessionHealth(
+        session_id=shown["sessionId"],
+        connected_at=shown["connectedAt"],
+        last_activity=shown["lastActivity"],
+        client_ip=shown.get("clientIp"),
+        kind=shown["kind"],
+        principal=shown.get("principal"),
+        client=shown.get("client"),
+        protocol_version=shown["protocolVersion"],
+        in_flight=shown["inFlight"],
+        queued=shown["queued"],
+        calls=shown["calls"],
+        errors=shown["errors"],
+        timeouts=shown["timeouts"],
+        latency_p50_ms=latency.get("p50"),
+        latency_p95_ms=latency.get("p95"),
+    )

@@ -1,0 +1,238 @@
+"""MCP over two file descriptors, for hosts that start the server as a program of their own.
+
+Owns: the lines of JSON-RPC in both directions, the one session that such a host is, and the way it
+ends. Refuses: the protocol, which is the SDK's in both eras; and signals and the process's own
+standard streams, which are the command's (``cli/stdio.py``).
+
+Reading and writing is done in threads: a descriptor may be a pipe, a terminal or a file, and what
+makes it non-blocking would do so for everybody else who holds it. They are daemons, since a read
+cannot be ended from outside: the SDK's own stdio server, which waits for its thread, does not stop
+at a signal before the host sends another line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, TypeVar
+
+import anyio
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from mcp.server.lowlevel import Server
+from mcp.shared.jsonrpc_dispatcher import cancelled_request_id_from_params
+from mcp.shared.message import SessionMessage
+from mcp_types import (
+    INTERNAL_ERROR,
+    ErrorData,
+    JSONRPCError,
+    JSONRPCMessage,
+    JSONRPCNotification,
+    JSONRPCRequest,
+    JSONRPCResponse,
+    RequestId,
+    jsonrpc_message_adapter,
+)
+from pydantic import ValidationError
+
+from ccxt_mcp.model import ANONYMOUS, CALLER, Caller
+from ccxt_mcp.transport.refusal import Refusal, encode
+from ccxt_mcp.transport.registry import REGISTRY, Registry
+from ccxt_mcp.transport.session import SESSION
+from ccxt_mcp.transport.wire import parse
+
+__all__ = ["serve_pipes"]
+
+logger = logging.getLogger(__name__)
+
+_NAME = "stdio"
+_GRACE = 20.0
+"""Seconds that requests get to be answered once the host sends no more; above the tool timeout."""
+_LAST_WORDS = 2.0
+"""Seconds in which the host can still read what has been answered, once nothing else is done."""
+
+_T = TypeVar("_T")
+
+
+class _Owed:
+    """Requests that were read and have neither been answered nor cancelled.
+
+    ``_ids`` counts them by id, of which a client may use one several times; ``nothing`` is set
+    exactly while there are none.
+    """
+
+    def __init__(self) -> None:
+        self._ids: Counter[RequestId] = Counter()
+        self.nothing = asyncio.Event()
+        self.nothing.set()
+
+    def asked(self, request_id: RequestId) -> None:
+        self._ids[request_id] += 1
+        self.nothing.clear()
+
+    def settled(self, request_id: RequestId | None) -> None:
+        if request_id is None or request_id not in self._ids:
+            return
+        self._ids[request_id] -= 1
+        self._ids = +self._ids
+        if not self._ids:
+            self.nothing.set()
+
+
+async def serve_pipes(
+    server: Server[Any], registry: Registry, source: int, sink: int, *, stop: asyncio.Event
+) -> None:
+    """Serve one host until it sends no more, reads no more, or ``stop`` is set.
+
+    At the end of ``source`` what has been asked is answered first, for at most 20 seconds. When the
+    host does not read any more, and at ``stop``, calls under way are cancelled. Writes at exchanges
+    finish in any case, as everywhere.
+
+    Args:
+        server: answers in both eras; the host's first request decides which. Its lifespan is
+            entered here.
+        registry: has the one session, in which calls run one after the other.
+        source: descriptor of what the host sends, a JSON-RPC message a line.
+        sink: descriptor of what the host reads.
+        stop: ends serving.
+    """
+    # In a task, for its own context: every call finds there whose it is.
+    await asyncio.create_task(_serve(server, registry, source, sink, stop))
+
+
+async def _serve(
+    server: Server[Any], registry: Registry, source: int, sink: int, stop: asyncio.Event
+) -> None:
+    session = registry.find_or_open(ANONYMOUS, _NAME, None)
+    REGISTRY.set(registry)
+    SESSION.set(session)
+    CALLER.set(Caller(session=session.label))
+    owed = _Owed()
+    incoming, received = anyio.create_memory_object_stream[SessionMessage | Exception](0)
+    outgoing, answered = anyio.create_memory_object_stream[SessionMessage](0)
+    reading = asyncio.create_task(_read(source, incoming, outgoing.clone(), owed))
+    writing = asyncio.create_task(_write(sink, answered, owed))
+    stopping = asyncio.create_task(stop.wait())
+    for end in (writing, stopping):
+        end.add_done_callback(lambda _: reading.cancel())
+    try:
+        await server.run(received, outgoing, server.create_initialization_options())
+    finally:
+        reading.cancel()
+        stopping.cancel()
+        await asyncio.wait({reading, writing}, timeout=_LAST_WORDS)
+        writing.cancel()
+        ends = await asyncio.gather(reading, writing, stopping, return_exceptions=True)
+        registry.close(session)
+    for outcome in ends:
+        if isinstance(outcome, Exception):
+            raise outcome
+
+
+async def _read(
+    source: int,
+    incoming: MemoryObjectSendStream[SessionMessage | Exception],
+    outgoing: MemoryObjectSendStream[SessionMessage],
+    owed: _Owed,
+) -> None:
+    """Pass on what the host sends. The end of ``incoming`` is the end of serving."""
+    lines = os.fdopen(source, "rb", closefd=False)
+    with incoming, outgoing, suppress(anyio.BrokenResourceError):
+        while line := await _aside(lines.readline):
+            if not line.strip():
+                continue
+            try:
+                message = _message(line)
+            except Refusal as refusal:
+                error = ErrorData(code=refusal.rpc_code, message=refusal.message)
+                answer = JSONRPCError(jsonrpc="2.0", id=refusal.request_id, error=error)
+                await outgoing.send(SessionMessage(answer))
+                continue
+            if isinstance(message.message, JSONRPCRequest):
+                owed.asked(message.message.id)
+            elif (
+                isinstance(message.message, JSONRPCNotification)
+                and message.message.method == "notifications/cancelled"
+            ):
+                owed.settled(cancelled_request_id_from_params(message.message.params))
+            await incoming.send(message)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_GRACE):
+                await owed.nothing.wait()
+
+
+def _message(line: bytes) -> SessionMessage:
+    """One line's message.
+
+    Raises:
+        Refusal: it is none; the text says why.
+    """
+    parse(line)
+    try:
+        return SessionMessage(jsonrpc_message_adapter.validate_json(line, by_name=False))
+    except ValidationError:
+        raise Refusal(400, "The line must be one JSON-RPC object") from None
+
+
+async def _write(
+    sink: int, answered: MemoryObjectReceiveStream[SessionMessage], owed: _Owed
+) -> None:
+    """Write what is to be said, a message a line, until there is nothing more or nobody reads."""
+    with answered:
+        async for out in answered:
+            line = _line(out.message)
+            try:
+                await _aside(lambda line=line: _put(sink, line))  # type: ignore[misc]
+            except OSError as error:
+                logger.info("the host reads no more (%s)", type(error).__name__)
+                return
+            if isinstance(out.message, JSONRPCResponse | JSONRPCError):
+                owed.settled(out.message.id)
+
+
+def _line(message: JSONRPCMessage) -> bytes:
+    try:
+        return encode(message.model_dump(by_alias=True, exclude_unset=True)) + b"\n"
+    except (TypeError, ValueError, RecursionError):
+        if not isinstance(message, JSONRPCResponse):
+            raise
+        logger.exception("an answer cannot be JSON")
+        error = {"code": INTERNAL_ERROR, "message": "Internal server error"}
+        return encode({"jsonrpc": "2.0", "id": message.id, "error": error}) + b"\n"
+
+
+def _put(sink: int, line: bytes) -> None:
+    rest = memoryview(line)
+    while rest:
+        rest = rest[os.write(sink, rest) :]
+
+
+def _aside(work: Callable[[], _T]) -> asyncio.Future[_T]:
+    """What ``work`` returns, done in a thread that nobody waits for at the end."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[_T] = loop.create_future()
+
+    def settle(result: _T | None, error: Exception | None) -> None:
+        if done.done():
+            return
+        if error is not None:
+            done.set_exception(error)
+        else:
+            done.set_result(result)  # type: ignore[arg-type]
+
+    def run() -> None:
+        result, failure = None, None
+        try:
+            result = work()
+        except Exception as error:
+            failure = error
+        # The loop may be closed: then nobody waits.
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(settle, result, failure)
+
+    threading.Thread(target=run, name="ccxt-mcp stdio", daemon=True).start()
+    return done
