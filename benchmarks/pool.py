@@ -93,7 +93,7 @@ class _Server:
         self._process: asyncio.subprocess.Process | None = None
         lines = ['default_exchange = "paper"', "exchange_keys_from_env = false"]
         lines += [f'data_dir = "{home}"', 'log_level = "warning"']
-        lines += ["ccxt_timeout = 1.0", "tool_timeout = 3.0"]
+        lines += ["ccxt_timeout = 1.0", "tool_timeout = 6.0"]
         lines += ["[exchanges.paper]", 'exchange = "binance"', 'rate_limit = "off"']
         lines += [f'base_url = "{sim.base_url}"', f'default_account = "{accounts[0].name}"']
         lines += ['options = { fetchMarkets = { types = ["spot"] } }']

@@ -40,7 +40,7 @@ def test_every_code_of_the_client_is_documented_and_none_is_the_servers() -> Non
 def test_the_servers_codes_that_arise_in_the_client_are_named() -> None:
     prose = CLIENT[CLIENT.rindex("|") :]
     named = {name for name in re.findall(r"`([a-z_]+)`", prose) if name in set(Code)}
-    assert named == set(SHARED) - {"session_not_found"}
+    assert named == set(SHARED)
 
 
 def test_the_statuses_of_plain_http_are_documented() -> None:
