@@ -132,8 +132,16 @@ class _Server:
 
 
 class _Storm:
-    def __init__(self, seen: Outcome, server: _Server, pool: SessionPool, seed: int) -> None:
+    def __init__(
+        self,
+        seen: Outcome,
+        server: _Server,
+        pool: SessionPool,
+        sim: SimulatedExchange,
+        seed: int,
+    ) -> None:
         self.seen = seen
+        self.sim = sim
         self.server = server
         self.pool = pool
         self.seed = seed
@@ -142,6 +150,7 @@ class _Storm:
         """Calls one after the other, as long as there are any left to make."""
         while (number := next(numbers)) < calls:
             dice = random.Random(f"{self.seed}-{number}")
+            self.trouble(dice)
             tool, arguments = dice.choice(_READS)
             patience = dice.choice((0.0, 0.002, 0.02, 0.1, 0.5)) if dice.random() < 0.3 else None
             self.seen.outcomes[await self.call(tool, arguments, patience)] += 1
@@ -168,14 +177,13 @@ class _Storm:
             self.seen.wrong.append(f"{tool}: an empty answer")
         return "ok"
 
-    async def trouble(self, sim: SimulatedExchange) -> None:
-        dice = random.Random(self.seed)
-        while True:
-            await asyncio.sleep(dice.uniform(0.1, 0.5))
-            kind, times = dice.choice(FAULTS), dice.randint(1, 2)
+    def trouble(self, dice: random.Random) -> None:
+        """A fault for one of the next requests; as many as there are calls to suffer from them."""
+        if dice.random() < 0.15:
             status = dice.choice((500, 502, 503, 504))
-            sim.faults.add(Fault(kind=kind, times=times, status=status, milliseconds=200))
-            self.seen.faults += times
+            fault = Fault(kind=dice.choice(FAULTS), times=1, status=status, milliseconds=200)
+            self.sim.faults.add(fault)
+            self.seen.faults += 1
 
     async def restarts(self, calls: int) -> None:
         """One stop that drains and one kill, when a third and two thirds of the calls are over."""
@@ -218,17 +226,16 @@ async def storm(
                     timeout=20,
                     retries=3,
                 )
-                storm = _Storm(seen, server, pool, seed)
+                storm = _Storm(seen, server, pool, sim, seed)
                 began = time.monotonic()
-                aside = [asyncio.create_task(each) for each in (storm.trouble(sim), storm.watch())]
+                watch = asyncio.create_task(storm.watch())
                 numbers = itertools.count()
                 async with asyncio.TaskGroup() as group:
                     group.create_task(storm.restarts(calls))
                     for _ in range(callers):
                         group.create_task(storm.caller(numbers, calls))
-                for task in aside:
-                    task.cancel()
-                await asyncio.wait(aside)
+                watch.cancel()
+                await asyncio.wait({watch})
                 sim.faults.clear()
                 seen.seconds = time.monotonic() - began
                 stats = pool.stats()
