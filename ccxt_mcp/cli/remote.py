@@ -1,4 +1,4 @@
-"""What the commands about a running server have in common: where it is, the token, foreign words."""
+"""What the commands about a running server share: its place, the token, words of others."""
 
 from __future__ import annotations
 

@@ -18,6 +18,7 @@ from typing import Any
 
 __all__ = [
     "CLIENT_CODES",
+    "SHARED",
     "CallFailed",
     "ClientCode",
     "Fate",
@@ -61,7 +62,7 @@ CLIENT_CODES: dict[str, ClientCode] = {
 }
 """Codes beside those of docs/ERRORS.md that a server sends. Closed, and documented there."""
 
-_SHARED: dict[str, ClientCode] = {
+SHARED: dict[str, ClientCode] = {
     "timeout": ClientCode("", True, "Try again, or allow the call more with `timeout`."),
     "overloaded": ClientCode("", True, "Try again later, or use a larger pool."),
     "permission_denied": ClientCode("", False, "Give the client a token that the server knows."),
@@ -166,7 +167,7 @@ def failed(
     status: int | None = None,
 ) -> CallFailed:
     """A failure that is born on this side; what is omitted is the code's own."""
-    known = CLIENT_CODES.get(code) or _SHARED[code]
+    known = CLIENT_CODES.get(code) or SHARED[code]
     return CallFailed(
         code,
         message,

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from ccxt_mcp.api.statuses import STATUSES
+from ccxt_mcp.client.failures import CLIENT_CODES, SHARED
 from ccxt_mcp.errors import CODES, Code, Failure
 from ccxt_mcp.tools.boundary import FAILURE_META, failure_result
 
-PAGE = (Path(__file__).parents[2] / "docs" / "ERRORS.md").read_text(encoding="utf-8")
+WHOLE = (Path(__file__).parents[2] / "docs" / "ERRORS.md").read_text(encoding="utf-8")
+PAGE, _, CLIENT = WHOLE.partition("\n## Codes of the Python client\n")
 ROW = re.compile(r"^\| `([a-z_]+)` \| (.+?) \| (yes|no) \| (.+?) \|$", re.MULTILINE)
 
 
@@ -23,6 +25,22 @@ def test_every_code_is_documented_and_every_documented_code_exists() -> None:
     ]
     built = [(code.value, info.meaning, info.retryable, info.hint) for code, info in CODES.items()]
     assert documented == built
+
+
+def test_every_code_of_the_client_is_documented_and_none_is_the_servers() -> None:
+    """Both ways, in their order; a code that a server may send is explained above."""
+    documented = [
+        (code, meaning, retry == "yes", hint) for code, meaning, retry, hint in ROW.findall(CLIENT)
+    ]
+    built = [(code, info.meaning, info.retryable, info.hint) for code, info in CLIENT_CODES.items()]
+    assert documented == built
+    assert not set(CLIENT_CODES) & {code.value for code in Code}
+
+
+def test_the_servers_codes_that_arise_in_the_client_are_named() -> None:
+    prose = CLIENT[CLIENT.rindex("|") :]
+    named = {name for name in re.findall(r"`([a-z_]+)`", prose) if name in set(Code)}
+    assert named == set(SHARED)
 
 
 def test_the_statuses_of_plain_http_are_documented() -> None:

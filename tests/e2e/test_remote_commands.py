@@ -1,0 +1,233 @@
+"""`ccxt-mcp call` and `ccxt-mcp status` against a running server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ccxt_mcp.cli.call import values
+from ccxt_mcp.cli.remote import printable
+from ccxt_mcp.cli.status import page
+from ccxt_mcp.client import Health, SessionHealth
+from ccxt_mcp.errors import ConfigurationError
+from tests.e2e.conftest import Stack, StackFactory
+
+OPS = "0123456789abcdef-ops"
+READER = "0123456789abcdef-reader"
+
+
+async def command(*arguments: str, **environ: str) -> tuple[int, str, str]:
+    """Exit code, standard output, standard error."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("CCXT_MCP")}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-W", "error", "-m", "ccxt_mcp", *arguments),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=kept | {"COLUMNS": "200"} | environ,
+    )
+    async with asyncio.timeout(60):
+        out, err = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, out.decode(), err.decode()
+
+
+async def test_a_call_prints_its_result_and_ends_its_session(stack: Stack) -> None:
+    code, out, err = await command(
+        *("call", "get_ohlcv", "symbol=BTC/USDT", "limit=2", "timeframe=1h", "--url", stack.url)
+    )
+    assert (code, err) == (0, "")
+    assert len(json.loads(out)["candles"]) == 2
+    assert not [each for each in await stack.sessions() if each["sessionId"].startswith("wf-cli")]
+    code, out, _ = await command(
+        *("call", "--json", "--url", f"{stack.url}/mcp"),
+        *("batch_get_tickers", "symbols=BTC/USDT,ETH/USDT", 'fields=["last"]'),
+    )
+    assert code == 0
+    assert out.count("\n") == 1
+    assert {each["symbol"] for each in json.loads(out)["tickers"]} == {"BTC/USDT", "ETH/USDT"}
+
+
+async def test_a_failed_call_is_words_on_standard_error_and_exit_code_1(stack: Stack) -> None:
+    asked = ("call", "get_ticker", "symbol=BTC/USTD", "--url", stack.url)
+    code, out, err = await command(*asked)
+    assert (code, out) == (1, "")
+    assert err.startswith("unknown_symbol: paper does not list 'BTC/USTD'")
+    assert "Traceback" not in err
+    code, out, err = await command(*asked, "--json")
+    assert (code, out) == (1, "")
+    assert json.loads(err)["error"]["code"] == "unknown_symbol"
+    code, _, err = await command("call", "get_ticker", "limit=abc", "--url", stack.url)
+    assert code == 1
+    assert "`symbol`" in err
+    assert "`limit`" in err
+
+
+async def test_the_tools_are_listed_for_people_and_programs(stack: Stack) -> None:
+    code, out, _ = await command("call", "--list", "--url", stack.url)
+    assert code == 0
+    assert re.search(r"get_ticker .*Get a price .*symbol exchange maxAgeMs", out)
+    assert "\x1b" not in out
+    code, out, _ = await command("call", "--list", "--json", "--url", stack.url)
+    assert {"get_ticker", "account_balance"} <= {tool["name"] for tool in json.loads(out)}
+
+
+async def test_a_token_comes_from_the_environment_or_a_file(
+    make_stack: StackFactory, tmp_path: Path
+) -> None:
+    tokens = {
+        "reader": {"token": READER, "scopes": ["read"]},
+        "ops": {"token": OPS, "scopes": ["ops"]},
+    }
+    stack = await make_stack(tokens=tokens)
+    call = ("call", "get_ticker", "symbol=BTC/USDT", "--url", stack.url)
+    file = tmp_path / "token"
+    file.write_text(READER + "\n")
+    assert (await command(*call, CCXT_MCP_TOKEN=READER))[0] == 0
+    assert (await command(*call, "--token-env", "MINE", MINE=READER))[0] == 0
+    assert (await command(*call, "--token-file", str(file)))[0] == 0
+    code, _, err = await command(*call)
+    assert code == 1
+    assert err.startswith("permission_denied: ")
+    for wrong in (("--token-env", "NOT_SET"), ("--token-file", str(tmp_path / "none"))):
+        code, _, err = await command(*call, *wrong)
+        assert (code, "Traceback" in err) == (2, False)
+        assert wrong[0] in err
+
+    status = ("status", "--once", "--url", stack.url)
+    code, out, _ = await command(*status, CCXT_MCP_TOKEN=OPS)
+    assert code == 0
+    assert "no session yet" in out
+    code, out, _ = await command(*status, CCXT_MCP_TOKEN=READER)
+    assert code == 0
+    assert "scope `ops`" in out
+
+
+async def test_status_shows_the_sessions(stack: Stack) -> None:
+    await stack.call("get_ticker", {"symbol": "BTC/USDT"}, session="workflow-orders")
+    code, out, err = await command("status", "--url", stack.url)
+    assert (code, err) == (0, "")
+    assert re.search(r"workflow-orders .* 127\.0\.0\.1 ", out)
+    assert "healthy" in out
+    assert "\x1b" not in out
+    code, out, _ = await command("status", "--json", "--url", stack.url)
+    assert code == 0
+    shown = json.loads(out)
+    assert shown["active_sessions"] == 2
+    assert shown["sessions"][1]["session_id"] == "workflow-orders"
+
+
+async def test_status_of_no_server_is_exit_code_1() -> None:
+    code, out, err = await command("status", "--url", "http://127.0.0.1:1")
+    assert (code, out) == (1, "")
+    assert err.startswith("unreachable: ")
+
+
+async def test_watching_goes_on_until_it_is_interrupted(stack: Stack) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-W", "error", "-m", "ccxt_mcp", "status", "--watch", "--json"),
+        *("--interval", "0.05", "--url", stack.url),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    async with asyncio.timeout(60):
+        for _ in range(3):
+            assert json.loads(await process.stdout.readline())["status"] == "healthy"
+        process.send_signal(signal.SIGINT)
+        _, err = await process.communicate()
+    assert (process.returncode, err) == (0, b"")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["call"],
+        ["call", "get_ticker", "--list"],
+        ["call", "get_ticker", "symbol"],
+        ["call", "get_ticker", "=x"],
+        ["call", "get_ticker", "--url", "localhost"],
+        ["call", "get_ticker", "--session", "a b"],
+        ["call", "get_ticker", "--timeout", "0"],
+        ["call", "get_ticker", "--token", "secret"],
+        ["status", "--interval", "no"],
+        ["status", "--once", "--watch"],
+        ["status", "--url", "ftp://x"],
+    ],
+)
+async def test_wrong_usage_is_explained(arguments: list[str]) -> None:
+    code, out, err = await command(*arguments)
+    assert (code, out) == (2, "")
+    assert "Traceback" not in err
+    assert err
+
+
+@pytest.mark.parametrize(
+    ("texts", "spec", "value"),
+    [
+        (["5"], {"type": "string"}, "5"),
+        (["5"], {"type": "integer"}, 5),
+        (["5.5"], {"type": "integer"}, "5.5"),
+        (["x"], {"type": "integer"}, "x"),
+        (["0.10"], {"type": "number"}, 0.1),
+        (["true"], {"type": "boolean"}, True),
+        (["true"], {"type": "integer"}, "true"),
+        (["yes"], {"type": "boolean"}, "yes"),
+        (["a,b"], {"type": "array", "items": {"type": "string"}}, ["a", "b"]),
+        (["a", "b"], {"type": "array", "items": {"type": "string"}}, ["a", "b"]),
+        (['["a,b", "c"]'], {"type": "array", "items": {"type": "string"}}, ["a,b", "c"]),
+        (["1,2"], {"type": "array", "items": {"type": "integer"}}, [1, 2]),
+        (["[1"], {"type": "array", "items": {"type": "integer"}}, ["[1"]),
+        (['{"a": 1}'], {"type": "object"}, {"a": 1}),
+        (["a"], {"type": "object"}, "a"),
+        (["7"], {}, 7),
+        (["a"], {}, "a"),
+        (["null"], {}, None),
+    ],
+)
+def test_a_value_is_read_by_its_schema(texts: list[str], spec: dict[str, Any], value: Any) -> None:
+    """What does not fit stays a text, so that the server's words say what is wrong with it."""
+    assert values({"x": texts}, {"properties": {"x": spec}}) == {"x": value}
+
+
+def test_what_is_no_array_is_given_once() -> None:
+    with pytest.raises(ConfigurationError, match="twice"):
+        values({"x": ["1", "2"]}, {})
+
+
+def test_words_of_others_do_not_steer_the_terminal() -> None:
+    """A client's name for itself may hold escape codes: they would be obeyed by whoever looks."""
+    assert printable("a\x1b[2Jb\nc\x9bd") == "a·[2Jb·c·d"
+    session = SessionHealth(
+        session_id="wf-x",
+        connected_at="2026-01-01T00:00:00.000Z",
+        last_activity="2026-01-01T00:00:00.000Z",
+        client_ip=None,
+        kind="named",
+        principal=None,
+        client="[red]\x1b]0;mine\x07",
+        protocol_version="2025-11-25",
+        in_flight=1,
+        queued=2,
+        calls=3,
+        errors=4,
+        timeouts=5,
+        latency_p50_ms=None,
+        latency_p95_ms=None,
+    )
+    report = Health("healthy", "1", "x", 9, (session,), 1, 0, 1, 1, {})
+    from rich.console import Console
+
+    screen = Console(width=200, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
+    with screen.file:
+        screen.print(page("http://x", report, 30))
+        text = screen.export_text()
+    assert "[red]·]0;mine·" in text
+    assert "and 8 more" in text
