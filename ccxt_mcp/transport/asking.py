@@ -4,8 +4,8 @@ Owns: which of them wait, their ids, and leading each answer to the call that as
 request gets to the client (the caller says), and answers to what was not asked here: a session has
 a table of its own, so that no answer reaches another session's call.
 
-Ids begin with what is drawn for each process: of two that serve the same session, one after the
-other, the second does not take an answer to the first's question for its own.
+Ids begin with what is drawn for each table: an answer to another session's question, or to one that
+a process before this asked in the same session, is known for what it is.
 """
 
 from __future__ import annotations
@@ -30,8 +30,6 @@ logger = logging.getLogger(__name__)
 MAX_ASKED = 32
 """Questions of one session that may wait for answers; a person sees them one after the other."""
 
-_PROCESS = secrets.token_hex(4)
-
 
 @dataclass(slots=True)
 class _Question:
@@ -43,11 +41,12 @@ class Asking:
     """The questions of one session. Mutable: ``_waiting``, empty when no call asks; ``_asked``
     (rises); ``_ended`` (never unset)."""
 
-    __slots__ = ("_asked", "_ended", "_waiting")
+    __slots__ = ("_asked", "_ended", "_tag", "_waiting")
 
     def __init__(self) -> None:
         self._waiting: dict[RequestId, _Question] = {}
         self._asked = 0
+        self._tag = secrets.token_hex(4)
         self._ended: str | None = None
 
     def __len__(self) -> int:
@@ -73,14 +72,14 @@ class Asking:
                 questions wait.
         """
         opts = opts or {}
-        if self._ended is not None:
-            raise MCPError(CONNECTION_CLOSED, self._ended)
+        if (ended := self._why_ended()) is not None:
+            raise MCPError(CONNECTION_CLOSED, ended)
         if len(self._waiting) >= MAX_ASKED:
             raise MCPError(
                 INTERNAL_ERROR, f"{MAX_ASKED} requests to this client wait for their answers"
             )
         self._asked += 1
-        request_id = f"ask-{_PROCESS}-{self._asked}"
+        request_id = f"ask-{self._tag}-{self._asked}"
         request: dict[str, Any] = {"jsonrpc": "2.0", "id": request_id, "method": method}
         on_progress = opts.get("on_progress")
         if on_progress is not None:
@@ -112,7 +111,7 @@ class Asking:
                 leave(withdrawn("the call that asked has ended"))
             raise
         except MCPError as error:
-            if cancels and self._ended is not None:
+            if cancels and self._why_ended() is not None:
                 leave(withdrawn(error.message))
             raise
         finally:
@@ -155,6 +154,9 @@ class Asking:
                     )
                 except Exception:
                     logger.exception("what listens to a client's progress failed")
+
+    def _why_ended(self) -> str | None:
+        return self._ended
 
     def end(self, reason: str) -> None:
         """No answer will come any more, and nothing is asked from here on."""

@@ -26,6 +26,7 @@ from ccxt_mcp.transport.batch import BATCHING, Entry, entries, refuse
 from ccxt_mcp.transport.gate import Gate
 from ccxt_mcp.transport.guard import peer_of
 from ccxt_mcp.transport.listening import listen
+from ccxt_mcp.transport.modern import serve_modern
 from ccxt_mcp.transport.refusal import Refusal
 from ccxt_mcp.transport.registry import REGISTRY, Registry
 from ccxt_mcp.transport.session import SESSION, Kind, Session
@@ -36,7 +37,6 @@ from ccxt_mcp.transport.wire import (
     check_content_type,
     parse,
     read_body,
-    replayed,
 )
 
 __all__ = ["Endpoint"]
@@ -45,11 +45,9 @@ logger = logging.getLogger(__name__)
 
 _LEGACY = frozenset(version.encode() for version in HANDSHAKE_PROTOCOL_VERSIONS)
 _ALLOW = (b"allow", b"POST, GET, DELETE")
-_ALLOW_MODERN = (b"allow", b"POST")
 _BATCHING = BATCHING.encode()
 _NOTE = Message("notifications/", None, None)
 """Stands for a batch without requests: it opens no session."""
-_ACCEPT_BOTH = (b"accept", b"application/json, text/event-stream")
 
 
 @dataclass(slots=True)
@@ -123,8 +121,9 @@ class Endpoint:
         # what the call below reads is set here even where there is nothing to say.
         session = SESSION.set(None)
         try:
-            if headers.protocol_version is not None and headers.protocol_version not in _LEGACY:
-                await self._modern(scope, headers, receive, send)
+            version = headers.protocol_version
+            if version is not None and version not in _LEGACY:
+                await self._modern(scope, headers, version, receive, send)
             elif scope["method"] == "POST":
                 await self._post(scope, headers, receive, send)
             elif scope["method"] == "DELETE":
@@ -144,29 +143,21 @@ class Endpoint:
             REGISTRY.reset(registry)
             CALLER.reset(caller)
 
-    async def _modern(self, scope: Scope, headers: _Headers, receive: Receive, send: Send) -> None:
-        # What HTTP refuses is refused here, since the SDK does it without a word.
-        if scope["method"] != "POST":
-            raise Refusal(
-                405, "Only POST is served in this protocol version", headers=[_ALLOW_MODERN]
-            )
-        check_content_type(headers.content_type)
-        if accepts(headers.accept) != (True, True):
-            raise Refusal(
-                406,
-                "Answers are `application/json` or `text/event-stream`: this protocol version"
-                " asks to accept both",
-            )
-        body = await read_body(receive, headers.content_length, self._max_body)
-        # The SDK wants both types named; a missing header and wildcards mean the same.
-        others = [item for item in scope["headers"] if item[0] != b"accept"]
-        scope = {**scope, "headers": [*others, _ACCEPT_BOTH]}
-        self._gate.check()
-        self._gate.enter()
-        try:
-            await self._manager.handle_request(scope, replayed(body, receive), send)
-        finally:
-            self._gate.leave()
+    async def _modern(
+        self, scope: Scope, headers: _Headers, version: bytes, receive: Receive, send: Send
+    ) -> None:
+        await serve_modern(
+            self._manager,
+            self._gate,
+            scope,
+            version,
+            headers.accept,
+            headers.content_type,
+            headers.content_length,
+            receive,
+            send,
+            max_body=self._max_body,
+        )
 
     async def _post(self, scope: Scope, headers: _Headers, receive: Receive, send: Send) -> None:
         check_content_type(headers.content_type)

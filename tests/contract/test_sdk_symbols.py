@@ -133,6 +133,7 @@ USES: dict[str, Use] = {
     "mcp_types.PromptMessage": Use(calls=((0, ("role", "content")),)),
     "mcp_types.ReadResourceRequestParams": Use(has=("uri",)),
     "mcp_types.ReadResourceResult": Use(calls=((0, ("contents",)),)),
+    "mcp_types.PROTOCOL_VERSION_META_KEY": Use(is_a=str),
     "mcp_types.REQUEST_TIMEOUT": Use(is_a=int),
     "mcp_types.RequestId": Use(),
     "mcp_types.Resource": Use(has=("uri", "name", "title", "description", "mime_type")),
@@ -143,6 +144,7 @@ USES: dict[str, Use] = {
     "mcp_types.TextContent": Use(calls=((0, ("text",)),)),
     "mcp_types.TextResourceContents": Use(has=("uri", "mime_type", "text")),
     "mcp_types.version.HANDSHAKE_PROTOCOL_VERSIONS": Use(is_a=(tuple, list, frozenset)),
+    "mcp_types.version.KNOWN_PROTOCOL_VERSIONS": Use(is_a=(tuple, list)),
     "mcp_types.version.LATEST_HANDSHAKE_VERSION": Use(is_a=str),
     "mcp_types.version.is_version_at_least": Use(calls=((2, ()),)),
 }
