@@ -53,8 +53,13 @@ class Reader:
 
     def pending(self) -> tuple[bytes, int]:
         """What this connection has not been sent, and the number that it will have reached then."""
-        chunk = b"".join(event for number, event in self._track.kept if number > self.after)
-        return chunk, max(self.after, self._track.last)
+        events = []
+        # From behind: it is nearly always the last one.
+        for number, event in reversed(self._track.kept):
+            if number <= self.after:
+                break
+            events.append(event)
+        return b"".join(reversed(events)), max(self.after, self._track.last)
 
     def reached(self, number: int) -> None:
         """All up to this number was sent."""
@@ -141,7 +146,7 @@ class Track:
         before, self.reader = self.reader, Reader(self, after, on_stop)
         if before is not None:
             before.stop()
-        self._stop_clock()
+        self.stop_clock()
         return self.reader
 
     def detach(self, reader: Reader) -> None:
@@ -151,7 +156,7 @@ class Track:
             self.reader = None
             self._start_clock()
 
-    def end(self) -> None:
+    def close(self) -> None:
         """Nothing more comes; whoever reads it ends after what is there."""
         if not self.ended:
             self.ended = True
@@ -160,28 +165,21 @@ class Track:
             else:
                 self.reader.wake()
 
-    def close(self) -> None:
-        """As ``end``: the name that streams without events have for it."""
-        self.end()
-
     def stop_clock(self) -> None:
-        """For the store alone, which is closed and runs no clocks any more."""
-        self._stop_clock()
+        """Nobody is waited for, whether or not anybody reads."""
+        if self._clock is not None:
+            self._clock.cancel()
+            self._clock = None
 
     def _next(self) -> bytes:
         self.last = self._store.next_number()
         return b"%s-%x-%x" % (self._store.tag, self.number, self.last)
 
     def _start_clock(self) -> None:
-        self._stop_clock()
+        self.stop_clock()
         if not self._store.closed:
             loop = asyncio.get_running_loop()
             self._clock = loop.call_later(self._store.limits.window, self._overdue)
-
-    def _stop_clock(self) -> None:
-        if self._clock is not None:
-            self._clock.cancel()
-            self._clock = None
 
     def _overdue(self) -> None:
         self._clock = None

@@ -50,7 +50,7 @@ async def listen(
 
 async def _listen_resumably(session: Session, receive: Receive, send: Send) -> None:
     def abandoned() -> None:
-        track.end()
+        track.close()
         if session.stream is track:
             session.stream = None
 

@@ -103,7 +103,7 @@ class Resumable(Responder):
             return
         track, _ = self._open()
         track.push(reply)
-        track.end()
+        track.close()
         await self._flush(more=False, headers=headers)
         await self._hang_up()
 
@@ -112,7 +112,7 @@ class Resumable(Responder):
         await self.stop()
         if self._track is not None and self._reader is not None:
             self._over = True
-            self._track.end()
+            self._track.close()
             self._track.detach(self._reader)
 
     def _open(self) -> tuple[Track, Reader]:

@@ -210,7 +210,8 @@ class Session:
     def end(self) -> None:
         """Interrupt what runs or waits, and close the stream; for the registry alone."""
         self.closed = True
-        self.questions_end("The session was ended")
+        if self.asking is not None:
+            self.asking.end("The session was ended")
         for same in list(self.running.values()):
             for interruption in list(same):
                 interruption.interrupt("The session was ended")
@@ -218,11 +219,6 @@ class Session:
             self.stream.close()
         if self.events is not None:
             self.events.close()
-
-    def questions_end(self, reason: str) -> None:
-        """Nobody waits for the client any more."""
-        if self.asking is not None:
-            self.asking.end(reason)
 
     def own_use(self) -> dict[str, Any]:
         """What the session's own caller may know of it; calls that have ended count."""

@@ -1,6 +1,7 @@
 """A server whose calls talk to their client before they answer, and sessions that listen to it."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import mcp_types as types
 from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
+from mcp.shared.exceptions import MCPError
 from mcp.shared.message import ServerMessageMetadata
 from starlette.applications import Starlette
 
@@ -103,6 +105,13 @@ class Talker:
                         await ctx.session.elicit_form("?", SCHEMA, ctx.request_id)
                 except TimeoutError:
                     return "too late"
+            case "ask-and-go-on":
+                asking = asyncio.create_task(ctx.session.elicit_form("?", SCHEMA, ctx.request_id))
+                try:
+                    await asyncio.shield(asking)
+                except asyncio.CancelledError:
+                    with contextlib.suppress(MCPError):
+                        await asking
             case "ask-often":
                 async with asyncio.TaskGroup() as group:
                     for _ in range((params.arguments or {})["count"]):

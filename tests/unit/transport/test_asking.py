@@ -234,10 +234,12 @@ async def test_the_clients_progress_on_a_question_is_told() -> None:
         assert talker.progress == [(1.0, 2.0, "half")]
 
 
-async def test_the_end_of_the_session_ends_the_question() -> None:
+@pytest.mark.parametrize("tool", ["ask", "ask-and-go-on"])
+async def test_the_end_of_the_session_ends_the_question(tool: str) -> None:
+    """Also of a call that goes on, as a write does: nobody could answer it any more."""
     async with talking() as (_, app):
         session = await opened(app)
-        request = post(app, session, call("ask"))
+        request = post(app, session, call(tool))
         (question,) = await asked(request)
         (record,) = sessions(app)
         await Request(app, "DELETE", mcp_session_id=session).done()
