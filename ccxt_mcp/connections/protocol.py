@@ -4,7 +4,7 @@ Owns: how long and how large the parts of a request may be, how long an answer m
 what a client is told before it is hung up on. Refuses: the meaning of requests; it knows only where
 their heads and bodies begin and end.
 
-The code that every request passes is in ``data_received`` and the four callbacks of the parser: no
+The code that every request passes is in ``data_received`` and the callbacks of the parser: no
 timer is set there, and nothing is looked up where a request arrives in one piece.
 """
 
@@ -131,6 +131,10 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._phase = _HEAD
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        # Blanks behind a value are no part of it (RFC 9110, 5.5); the parser leaves them there.
+        super().on_header(name, value.rstrip(b" \t"))
 
     def on_headers_complete(self) -> None:
         if len(self.headers) > MAX_HEADER_LINES or (
