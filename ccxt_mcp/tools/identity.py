@@ -47,7 +47,7 @@ class NamedServer(Server[Any]):
 
 
 def introduce(server: Server[Any]) -> None:
-    """Let ``server/discover`` tell everything, as ``initialize`` does in the older era by itself."""
+    """Let ``server/discover`` tell all of it, as ``initialize`` does in the older era by itself."""
     registered = server.get_request_handler("server/discover")
     assert registered is not None
     full = server.server_info.model_dump(by_alias=True, mode="json", exclude_none=True)
