@@ -95,7 +95,8 @@ USES: dict[str, Use] = {
     "mcp.server.streamable_http_manager.StreamableHTTPSessionManager": Use(
         calls=((0, ("app", "max_request_body_size", "stateless")),), has=("run", "handle_request")
     ),
-    "mcp.shared.dispatcher.CallOptions": Use(),
+    "mcp.shared.dispatcher.CallOptions": Use(has=("timeout", "cancel_on_abandon", "on_progress")),
+    "mcp.shared.dispatcher.ProgressFnT": Use(),
     "mcp.shared.exceptions.MCPError": Use(
         calls=((2, ()), (0, ("code", "message")), (0, ("code", "message", "data")))
     ),
@@ -104,11 +105,20 @@ USES: dict[str, Use] = {
     "mcp.shared.jsonrpc_dispatcher.handler_exception_to_error_data": Use(calls=((1, ()),)),
     "mcp.shared.jsonrpc_dispatcher.progress_token_from_params": Use(calls=((1, ()),)),
     "mcp.shared.message.ServerMessageMetadata": Use(
-        calls=((0, ("request_context", "can_send_request")),)
+        calls=(
+            (
+                0,
+                (
+                    *("request_context", "can_send_request"),
+                    *("close_sse_stream", "close_standalone_sse_stream"),
+                ),
+            ),
+        )
     ),
     "mcp.shared.transport_context.TransportContext": Use(
         calls=((0, ("kind", "can_send_request")),)
     ),
+    "mcp_types.CONNECTION_CLOSED": Use(is_a=int),
     "mcp_types.CallToolRequestParams": Use(has=("name", "arguments")),
     "mcp_types.CompleteRequestParams": Use(has=("ref", "argument")),
     "mcp_types.CompleteResult": Use(calls=((0, ("completion",)),)),
@@ -129,6 +139,7 @@ USES: dict[str, Use] = {
     "mcp_types.PromptMessage": Use(calls=((0, ("role", "content")),)),
     "mcp_types.ReadResourceRequestParams": Use(has=("uri",)),
     "mcp_types.ReadResourceResult": Use(calls=((0, ("contents",)),)),
+    "mcp_types.REQUEST_TIMEOUT": Use(is_a=int),
     "mcp_types.RequestId": Use(),
     "mcp_types.RequestParams": Use(),
     "mcp_types.Resource": Use(has=("uri", "name", "title", "description", "mime_type")),
@@ -141,6 +152,7 @@ USES: dict[str, Use] = {
     "mcp_types.TextResourceContents": Use(has=("uri", "mime_type", "text")),
     "mcp_types.version.HANDSHAKE_PROTOCOL_VERSIONS": Use(is_a=(tuple, list, frozenset)),
     "mcp_types.version.LATEST_HANDSHAKE_VERSION": Use(is_a=str),
+    "mcp_types.version.is_version_at_least": Use(calls=((2, ()),)),
 }
 """Symbol → what our code does with it; behaviour that a name does not tell is tested below."""
 
@@ -232,7 +244,8 @@ SCOPE: dict[str, Any] = {"type": "http", "method": "POST", "path": "/mcp", "head
 
 
 def exchange(method: str, params: dict[str, Any] | None, **more: Any) -> _Exchange:
-    return _Exchange(Message(method, params, more.get("id", 1)), SCOPE, more.get("emit"))
+    message = Message(method, params, more.get("id", 1))
+    return _Exchange(session(), message, SCOPE, more.get("outlet"))
 
 
 async def serve(

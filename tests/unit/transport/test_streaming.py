@@ -18,7 +18,7 @@ from starlette.applications import Starlette
 
 from ccxt_mcp.app import create_app
 from ccxt_mcp.settings import Settings
-from ccxt_mcp.transport import responder, stream
+from ccxt_mcp.transport import reading, responder, stream
 from tests.unit.transport.toy import INITIALIZE
 
 
@@ -134,6 +134,7 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(responder, "WATCH_AFTER", 0.0)
     monkeypatch.setattr(responder, "KEEP_ALIVE", 0.05)
     monkeypatch.setattr(stream, "KEEP_ALIVE", 0.05)
+    monkeypatch.setattr(reading, "KEEP_ALIVE", 0.05)
 
 
 def call(tool: str, request_id: int | str = 1, **meta: Any) -> dict[str, Any]:
