@@ -132,10 +132,6 @@ class Connection(HttpToolsProtocol):
         super().on_message_begin()
         self._phase = _HEAD
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        # Blanks behind a value are no part of it (RFC 9110, 5.5); the parser leaves them there.
-        super().on_header(name, value.rstrip(b" \t"))
-
     def on_headers_complete(self) -> None:
         if len(self.headers) > MAX_HEADER_LINES or (
             self._head + self._chunk > MAX_HEADER_BYTES
@@ -145,6 +141,10 @@ class Connection(HttpToolsProtocol):
             raise _Unacceptable
         if len(self.pipeline) >= MAX_PIPELINED:
             raise _Unacceptable
+        for index, (name, value) in enumerate(self.headers):
+            if value and value[-1] in b" \t":
+                # No part of the value (RFC 9110, 5.5); the parser takes away those before it alone.
+                self.headers[index] = (name, value.rstrip(b" \t"))
         super().on_headers_complete()
         # Trailers come by the same callback. In the request's own list they would be headers that
         # nobody in front of this server has seen as such.

@@ -29,7 +29,6 @@ PROTOCOL = {
     "data_received": ["self", "data"],
     "resume_writing": ["self"],
     "on_message_begin": ["self"],
-    "on_header": ["self", "name", "value"],
     "on_headers_complete": ["self"],
     "on_body": ["self", "body"],
     "on_message_complete": ["self"],
