@@ -11,7 +11,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; 
 
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo serve test test-fast test-clients lint format bench soak lock clean
+.PHONY: help demo serve test test-fast test-clients conformance lint format bench soak lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 20
@@ -45,6 +45,17 @@ test-clients: $(VENV)/dev ## real TypeScript clients against the server (needs N
 	cd tests/clients && npm ci --silent --no-audit --no-fund
 	$(BIN)/python -m pytest -m node $(ARGS) tests/clients
 
+SUITE := tests/conformance/node_modules/installed
+
+$(SUITE): tests/conformance/package-lock.json
+	@command -v npm >/dev/null || { echo "conformance needs npm (it comes with Node.js: your system's package, or https://nodejs.org); npm fetches the suite and the Node.js 22 that it runs on" >&2; exit 1; }
+	cd tests/conformance && npm ci --silent --no-audit --no-fund
+	@touch $@
+
+conformance: $(VENV)/dev $(SUITE) ## the public MCP conformance suite, both eras (needs npm)
+	$(BIN)/python -m tests.conformance.run --check
+	$(BIN)/python -m pytest -m node $(ARGS) tests/conformance
+
 lint: $(VENV)/dev ## style and strict types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -75,4 +86,4 @@ lock: $(VENV)/dev ## resolve the dependencies anew
 	$(BIN)/python -m uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url --quiet -c requirements.lock pyproject.toml --group dev -o requirements-dev.lock
 
 clean: ## remove what the targets made
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist
+	rm -rf $(VENV) tests/clients/node_modules tests/conformance/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis dist

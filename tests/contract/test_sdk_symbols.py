@@ -64,14 +64,18 @@ _SERVER = Use(
         (
             1,
             (
-                *("version", "title", "instructions", "cache_hints", "get_tool_input_schema"),
+                *("version", "title", "description", "icons", "instructions", "cache_hints"),
+                "get_tool_input_schema",
                 *("on_list_tools", "on_call_tool", "on_list_prompts", "on_get_prompt"),
                 *("on_list_resources", "on_list_resource_templates", "on_read_resource"),
                 "on_completion",
             ),
         ),
     ),
-    has=("get_request_handler", "add_request_handler", "get_notification_handler"),
+    has=(
+        *("get_request_handler", "add_request_handler", "get_notification_handler"),
+        *("server_info", "server_info_stamp"),
+    ),
 )
 USES: dict[str, Use] = {
     "mcp.server.caching.CacheHint": Use(calls=((0, ("ttl_ms", "scope")),)),
@@ -119,10 +123,12 @@ USES: dict[str, Use] = {
     "mcp_types.CompleteRequestParams": Use(has=("ref", "argument")),
     "mcp_types.CompleteResult": Use(calls=((0, ("completion",)),)),
     "mcp_types.Completion": Use(has=("values", "total", "has_more")),
+    "mcp_types.DiscoverResult": Use(has=("meta",)),
     "mcp_types.GetPromptRequestParams": Use(has=("name", "arguments")),
     "mcp_types.GetPromptResult": Use(calls=((0, ("description", "messages")),)),
     "mcp_types.INTERNAL_ERROR": Use(is_a=int),
     "mcp_types.INVALID_PARAMS": Use(is_a=int),
+    "mcp_types.Icon": Use(has=("src", "mime_type", "sizes")),
     "mcp_types.InitializeRequestParams": Use(has=("client_info",)),
     "mcp_types.ListPromptsResult": Use(calls=((0, ("prompts",)),)),
     "mcp_types.ListResourceTemplatesResult": Use(has=("resource_templates",)),
@@ -136,11 +142,13 @@ USES: dict[str, Use] = {
     "mcp_types.PROTOCOL_VERSION_META_KEY": Use(is_a=str),
     "mcp_types.REQUEST_TIMEOUT": Use(is_a=int),
     "mcp_types.RequestId": Use(),
+    "mcp_types.RequestParams": Use(),
     "mcp_types.Resource": Use(has=("uri", "name", "title", "description", "mime_type")),
     "mcp_types.ResourceTemplate": Use(
         has=("uri_template", "name", "title", "description", "mime_type")
     ),
     "mcp_types.ResourceTemplateReference": Use(has=("uri",)),
+    "mcp_types.SERVER_INFO_META_KEY": Use(is_a=str),
     "mcp_types.TextContent": Use(calls=((0, ("text",)),)),
     "mcp_types.TextResourceContents": Use(has=("uri", "mime_type", "text")),
     "mcp_types.version.HANDSHAKE_PROTOCOL_VERSIONS": Use(is_a=(tuple, list, frozenset)),
