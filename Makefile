@@ -11,7 +11,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; 
 
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo serve test test-fast test-clients test-n8n lint format bench soak lock clean
+.PHONY: help demo serve test test-fast test-clients test-n8n conformance lint format bench soak lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 20
@@ -51,10 +51,21 @@ $(VENV)/langgraph/ready: examples/langgraph/requirements.txt | $(VENV)/dev
 test-clients: $(VENV)/dev $(VENV)/langgraph/ready ## foreign clients against the server: TypeScript SDK, fetch, LangGraph (needs Node.js 20 or newer)
 	@node -e 'process.exit(+(process.versions.node.split(".")[0] < 20))' 2>/dev/null && command -v npm >/dev/null || { echo "test-clients needs Node.js 20 or newer with npm on the PATH (your system's package, or https://nodejs.org)" >&2; exit 1; }
 	@$(MAKE) --no-print-directory tests/clients/node_modules/.package-lock.json examples/typescript/node_modules/.package-lock.json
-	LANGGRAPH_PYTHON=$(CURDIR)/$(VENV)/langgraph/bin/python $(BIN)/python -m pytest -m clients $(ARGS) tests/clients
+	LANGGRAPH_PYTHON=$(CURDIR)/$(VENV)/langgraph/bin/python $(BIN)/python -m pytest -m clients $(ARGS) tests/clients tests/e2e/test_concurrency_guide.py
 
 test-n8n: $(VENV)/dev ## a real n8n imports and executes examples/n8n/workflow.json (N8N=/path/to/n8n; see tests/clients/test_n8n.py)
-	$(BIN)/python -m pytest -m n8n $(ARGS) tests/clients
+	$(BIN)/python -m pytest -m n8n $(ARGS) tests/clients tests/e2e/test_concurrency_guide.py
+
+SUITE := tests/conformance/node_modules/installed
+
+$(SUITE): tests/conformance/package-lock.json
+	@command -v npm >/dev/null || { echo "conformance needs npm (it comes with Node.js: your system's package, or https://nodejs.org); npm fetches the suite and the Node.js 22 that it runs on" >&2; exit 1; }
+	cd tests/conformance && npm ci --silent --no-audit --no-fund
+	@touch $@
+
+conformance: $(VENV)/dev $(SUITE) ## the public MCP conformance suite, both eras (needs npm)
+	$(BIN)/python -m tests.conformance.run --check
+	$(BIN)/python -m pytest -m conformance $(ARGS) tests/conformance
 
 lint: $(VENV)/dev ## style and strict types
 	$(BIN)/ruff check .
@@ -88,4 +99,4 @@ lock: $(VENV)/dev ## resolve the dependencies anew
 	$(BIN)/python -m uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url --quiet examples/langgraph/requirements.in -o examples/langgraph/requirements.txt
 
 clean: ## remove what the targets made
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist
+	rm -rf $(VENV) tests/clients/node_modules tests/conformance/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis dist

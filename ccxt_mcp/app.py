@@ -42,6 +42,7 @@ from ccxt_mcp.product import Product, assemble
 from ccxt_mcp.settings import Settings, load_settings
 from ccxt_mcp.tools.boundary import failure_result
 from ccxt_mcp.transport.endpoint import Endpoint
+from ccxt_mcp.transport.events import Replay
 from ccxt_mcp.transport.gate import Gate
 from ccxt_mcp.transport.guard import Guard, is_loopback, peer_of
 from ccxt_mcp.transport.lanes import queue_tool_calls
@@ -139,6 +140,11 @@ def create_app(
         adopt_named=settings.adopt_named_sessions,
         lane_limit=settings.lane_queue_max,
         lane_wait_max=settings.lane_wait_max,
+        replay=Replay(
+            events=settings.replay_events_max,
+            size=settings.replay_bytes_max,
+            window=settings.replay_window,
+        ),
     )
     documented = () if product is None else product.boundary.documented
     metrics = Metrics((tool["name"] for tool in documented), settings.exchanges)

@@ -4,7 +4,7 @@ Owns: how long and how large the parts of a request may be, how long an answer m
 what a client is told before it is hung up on. Refuses: the meaning of requests; it knows only where
 their heads and bodies begin and end.
 
-The code that every request passes is in ``data_received`` and the four callbacks of the parser: no
+The code that every request passes is in ``data_received`` and the callbacks of the parser: no
 timer is set there, and nothing is looked up where a request arrives in one piece.
 """
 
@@ -141,6 +141,10 @@ class Connection(HttpToolsProtocol):
             raise _Unacceptable
         if len(self.pipeline) >= MAX_PIPELINED:
             raise _Unacceptable
+        for index, (name, value) in enumerate(self.headers):
+            if value and value[-1] in b" \t":
+                # No part of the value (RFC 9110, 5.5); the parser takes away those before it alone.
+                self.headers[index] = (name, value.rstrip(b" \t"))
         super().on_headers_complete()
         # Trailers come by the same callback. In the request's own list they would be headers that
         # nobody in front of this server has seen as such.

@@ -321,6 +321,27 @@ class Settings(BaseModel):
     session_idle_timeout: Annotated[float, Number] = _seconds(
         1800.0, "A session without calls for so long is closed.", le=2_592_000
     )
+    replay_events_max: Annotated[int, Number] = _count(
+        256,
+        "Events of a session's streams that are kept for a client that reads on after its"
+        " connection was cut; the oldest go first.",
+        1,
+        100_000,
+        "events",
+    )
+    replay_bytes_max: Annotated[int, Number] = _count(
+        262_144,
+        "The same in bytes; the newest event is kept whatever its size.",
+        1024,
+        1 << 30,
+        "bytes",
+    )
+    replay_window: Annotated[float, Number] = _seconds(
+        300.0,
+        "How long they are kept after the stream's end, and how long a call goes on whose client"
+        " was cut off its stream.",
+        le=86_400,
+    )
     max_sessions: Annotated[int, Number] = _count(
         10_000, "Open sessions in all.", 1, 1_000_000, "sessions"
     )

@@ -15,7 +15,7 @@ from mcp.server.context import ServerRequestContext
 from mcp.shared.exceptions import MCPError
 
 from ccxt_mcp.errors import Failure
-from ccxt_mcp.tools.arguments import did_you_mean, shown_name
+from ccxt_mcp.tools.arguments import did_you_mean, looks_secret, shown_name
 from ccxt_mcp.tools.boundary import FAILURE_META, Boundary, failure_text
 
 __all__ = ["EXCHANGE_TEMPLATE", "RESOURCES", "TEMPLATES", "Resources", "one_page"]
@@ -51,6 +51,9 @@ TEMPLATES = (
 )
 _MOST_EXCHANGES = 200
 """The most that ``list_exchanges`` shows at once; CCXT has about half as many."""
+
+_LONGEST_SHOWN = 500
+"""Characters of an address that is repeated to whoever sent it."""
 
 
 class Resources:
@@ -92,7 +95,7 @@ class Resources:
             raise MCPError(
                 code=types.INVALID_PARAMS,
                 message=failure_text(failure),
-                data={FAILURE_META: failure.as_dict()},
+                data={**_asked(params.uri), FAILURE_META: failure.as_dict()},
             ) from None
         content = types.TextResourceContents(uri=params.uri, mime_type=_JSON, text=text)
         return types.ReadResourceResult(contents=[content])
@@ -120,4 +123,10 @@ def _behind(uri: str) -> tuple[str, dict[str, Any]]:
         code=types.INVALID_PARAMS,
         message=f"There is no resource `{shown_name(uri)}`{did_you_mean(uri, known)}. "
         f"Resources: {', '.join(known)}.",
+        data=_asked(uri),
     )
+
+
+def _asked(uri: str) -> dict[str, Any]:
+    """What an error's ``data`` says of the address, as 2026-07-28 asks for it."""
+    return {} if looks_secret(uri) or len(uri) > _LONGEST_SHOWN else {"uri": uri}

@@ -25,6 +25,7 @@ from ccxt_mcp.tools.arguments import shown_name
 from ccxt_mcp.tools.boundary import Boundary
 from ccxt_mcp.tools.catalogue import CATALOGUE_TOOLS
 from ccxt_mcp.tools.fills import MY_TRADES_TOOL
+from ccxt_mcp.tools.identity import DESCRIPTION, ICON, TITLE, NamedServer, introduce
 from ccxt_mcp.tools.longtail import CALL_READ_METHOD_TOOL
 from ccxt_mcp.tools.market import MARKET_TOOLS
 from ccxt_mcp.tools.method_search import DESCRIBE_METHOD_TOOL
@@ -109,10 +110,12 @@ def build_server(
             progress = Progress(ctx.session.report_progress)
         return _set_aside(await boundary.call(params.name, params.arguments, progress))
 
-    server: Server[Any] = Server(
+    server = NamedServer(
         name,
         version=version,
-        title="CCXT exchanges",
+        title=TITLE,
+        description=DESCRIPTION,
+        icons=[ICON],
         instructions=instructions,
         cache_hints={
             "tools/list": listed,
@@ -133,6 +136,7 @@ def build_server(
         on_get_prompt=prompts.get,
         on_completion=prompts.complete,
     )
+    introduce(server)
     server.middleware += [_name_what_is_malformed, _filled_in]
     return server
 

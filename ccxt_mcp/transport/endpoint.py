@@ -9,7 +9,7 @@ side of the specification refuses, each with words that say what to send instead
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,14 +21,15 @@ from starlette.types import Receive, Scope, Send
 
 from ccxt_mcp.model import CALLER, Caller
 from ccxt_mcp.telemetry import RECORDER, Recorder, Silence
+from ccxt_mcp.transport.answering import Answering
+from ccxt_mcp.transport.batch import BATCHING, Entry, entries, refuse
 from ccxt_mcp.transport.gate import Gate
 from ccxt_mcp.transport.guard import peer_of
-from ccxt_mcp.transport.kernel import Reply, answer, cancelled, notify
+from ccxt_mcp.transport.listening import listen
+from ccxt_mcp.transport.modern import serve_modern
 from ccxt_mcp.transport.refusal import Refusal
 from ccxt_mcp.transport.registry import REGISTRY, Registry
-from ccxt_mcp.transport.responder import Responder
 from ccxt_mcp.transport.session import SESSION, Kind, Session
-from ccxt_mcp.transport.stream import Stream
 from ccxt_mcp.transport.wire import (
     ClientGone,
     Message,
@@ -36,7 +37,6 @@ from ccxt_mcp.transport.wire import (
     check_content_type,
     parse,
     read_body,
-    replayed,
 )
 
 __all__ = ["Endpoint"]
@@ -45,8 +45,9 @@ logger = logging.getLogger(__name__)
 
 _LEGACY = frozenset(version.encode() for version in HANDSHAKE_PROTOCOL_VERSIONS)
 _ALLOW = (b"allow", b"POST, GET, DELETE")
-_ALLOW_MODERN = (b"allow", b"POST")
-_ACCEPT_BOTH = (b"accept", b"application/json, text/event-stream")
+_BATCHING = BATCHING.encode()
+_NOTE = Message("notifications/", None, None)
+"""Stands for a batch without requests: it opens no session."""
 
 
 @dataclass(slots=True)
@@ -57,6 +58,7 @@ class _Headers:
     content_type: bytes | None = None
     content_length: bytes | None = None
     session_id: str | None = None
+    last_event_id: str | None = None
     protocol_version: bytes | None = None
 
     @classmethod
@@ -73,6 +75,8 @@ class _Headers:
                 found.session_id = value.decode("latin-1")
             elif name == b"mcp-protocol-version":
                 found.protocol_version = value
+            elif name == b"last-event-id":
+                found.last_event_id = value.decode("latin-1")
         return found
 
 
@@ -100,9 +104,8 @@ class Endpoint:
         max_body: int,
         recorder: Recorder | None = None,
     ) -> None:
-        self._server = server
+        self._answering = Answering(server, lifespan_state, gate)
         self._manager = manager
-        self._lifespan_state = lifespan_state
         self._registry = registry
         self._gate = gate
         self._max_body = max_body
@@ -118,8 +121,9 @@ class Endpoint:
         # what the call below reads is set here even where there is nothing to say.
         session = SESSION.set(None)
         try:
-            if headers.protocol_version is not None and headers.protocol_version not in _LEGACY:
-                await self._modern(scope, headers, receive, send)
+            version = headers.protocol_version
+            if version is not None and version not in _LEGACY:
+                await self._modern(scope, headers, version, receive, send)
             elif scope["method"] == "POST":
                 await self._post(scope, headers, receive, send)
             elif scope["method"] == "DELETE":
@@ -139,29 +143,21 @@ class Endpoint:
             REGISTRY.reset(registry)
             CALLER.reset(caller)
 
-    async def _modern(self, scope: Scope, headers: _Headers, receive: Receive, send: Send) -> None:
-        # What HTTP refuses is refused here, since the SDK does it without a word.
-        if scope["method"] != "POST":
-            raise Refusal(
-                405, "Only POST is served in this protocol version", headers=[_ALLOW_MODERN]
-            )
-        check_content_type(headers.content_type)
-        if accepts(headers.accept) != (True, True):
-            raise Refusal(
-                406,
-                "Answers are `application/json` or `text/event-stream`: this protocol version"
-                " asks to accept both",
-            )
-        body = await read_body(receive, headers.content_length, self._max_body)
-        # The SDK wants both types named; a missing header and wildcards mean the same.
-        others = [item for item in scope["headers"] if item[0] != b"accept"]
-        scope = {**scope, "headers": [*others, _ACCEPT_BOTH]}
-        self._gate.check()
-        self._gate.enter()
-        try:
-            await self._manager.handle_request(scope, replayed(body, receive), send)
-        finally:
-            self._gate.leave()
+    async def _modern(
+        self, scope: Scope, headers: _Headers, version: bytes, receive: Receive, send: Send
+    ) -> None:
+        await serve_modern(
+            self._manager,
+            self._gate,
+            scope,
+            version,
+            headers.accept,
+            headers.content_type,
+            headers.content_length,
+            receive,
+            send,
+            max_body=self._max_body,
+        )
 
     async def _post(self, scope: Scope, headers: _Headers, receive: Receive, send: Send) -> None:
         check_content_type(headers.content_type)
@@ -170,7 +166,14 @@ class Endpoint:
             raise Refusal(
                 406, "Answers are `application/json` or `text/event-stream`: accept one of them"
             )
-        message = parse(await read_body(receive, headers.content_length, self._max_body))
+        body = await read_body(receive, headers.content_length, self._max_body)
+        message = parse(body)
+        if isinstance(message, list):
+            found = entries(message, len(body))
+            session = self._session_of_batch(scope, headers, found)
+            work = self._batch(scope, receive, send, session, found, json=json, sse=sse)
+            await self._within(session, work)
+            return
         try:
             if message.is_request:
                 self._gate.check()
@@ -178,16 +181,22 @@ class Endpoint:
         except Refusal as refusal:
             refusal.request_id = message.id if message.is_request else None
             raise
+        if message.is_request:
+            work = self._answering.request(
+                scope, receive, send, session, message, json=json, sse=sse
+            )
+        else:
+            work = self._notify(scope, send, session, message)
+        await self._within(session, work)
+
+    async def _within(self, session: Session, work: Awaitable[None]) -> None:
+        """Do work of a session, which is in use for as long."""
         session.requests += 1
         self._registry.touch(session)
         bound = SESSION.set(session)
         named = CALLER.set(_named(CALLER.get(), session))
         try:
-            if message.is_request:
-                await self._answer(scope, receive, send, session, message, json=json, sse=sse)
-            else:
-                await notify(self._server, session, message, scope, self._lifespan_state())
-                await _send_empty(send, 202, [(b"content-length", b"0")])
+            await work
         finally:
             if session.kind is Kind.MINTED and session.client_params is None:
                 # The handshake did not succeed: nobody was told the id, so nothing is kept.
@@ -197,53 +206,43 @@ class Endpoint:
             session.requests -= 1
             self._registry.touch(session)
 
-    async def _answer(
+    async def _notify(self, scope: Scope, send: Send, session: Session, message: Message) -> None:
+        await self._answering.notify(scope, session, message)
+        await _send_empty(send, 202, [(b"content-length", b"0")])
+
+    async def _batch(
         self,
         scope: Scope,
         receive: Receive,
         send: Send,
         session: Session,
-        message: Message,
+        found: list[Entry],
         *,
         json: bool,
         sse: bool,
     ) -> None:
-        """Serve one request, for as long as its client wants the answer."""
-        assert message.id is not None
-        gone = False
+        if any(isinstance(entry, Refusal) or entry.is_request for entry in found):
+            await self._answering.batch(scope, receive, send, session, found, json=json, sse=sse)
+            return
+        for entry in found:
+            assert isinstance(entry, Message)
+            await self._answering.notify(scope, session, entry)
+        await _send_empty(send, 202, [(b"content-length", b"0")])
 
-        def left() -> None:
-            nonlocal gone
-            gone = True
-            interruption.interrupt("The client left")
-
-        self._gate.enter()
-        interruption = session.begin(message.id)
-        responder = Responder(receive, send, json=json, sse=sse, gone=left)
-        reply: Reply | None = None
-        try:
-            with interruption:
-                responder.start()
-                reply = await answer(
-                    self._server,
-                    session,
-                    message,
-                    scope,
-                    self._lifespan_state(),
-                    emit=responder.emit,
-                )
-            # Written outside: an answer that exists is not cut between its head and its body.
-            if reply is not None:
-                extra = []
-                if message.method == "initialize" and reply.ok:
-                    extra = [(b"mcp-session-id", session.id.encode("latin-1"))]
-                await responder.finish(reply.body, extra)
-            elif interruption.reason is not None and not gone:
-                await responder.finish(cancelled(message, interruption.reason).body)
-        finally:
-            self._gate.leave()
-            session.finish(message.id, interruption)
-            await responder.stop()
+    def _session_of_batch(self, scope: Scope, headers: _Headers, found: list[Entry]) -> Session:
+        """The session of a batch, whose client has to speak the one revision that has batches."""
+        requests = [each for each in found if isinstance(each, Message) and each.is_request]
+        if requests:
+            self._gate.check()
+        if headers.session_id is None or (requests and headers.protocol_version == _BATCHING):
+            session = self._session_for(scope, headers, requests[0] if requests else _NOTE)
+        else:
+            session = self._registry.find(peer_of(scope).principal, headers.session_id)
+        negotiated = session.client_params is not None or headers.protocol_version is not None
+        spoken = session.protocol_version if negotiated else None
+        if spoken != BATCHING:
+            raise refuse(spoken)
+        return session
 
     def _session_for(self, scope: Scope, headers: _Headers, message: Message) -> Session:
         """The session that a message belongs to; opens one where that is what the message does."""
@@ -278,15 +277,10 @@ class Endpoint:
         session = self._registry.find(peer_of(scope).principal, headers.session_id)
         if not accepts(headers.accept)[1]:
             raise Refusal(406, "The stream is `text/event-stream`: accept it")
-        self._gate.check()
-        if session.stream is not None:
-            raise Refusal(409, "The session's stream is open already; close that one first")
         session.requests += 1
-        session.stream = stream = Stream()
         try:
-            await stream.serve(receive, send)
+            await listen(session, self._gate, headers.last_event_id, receive, send)
         finally:
-            session.stream = None
             session.requests -= 1
             self._registry.touch(session)
 

@@ -35,6 +35,7 @@ _SINGLE = frozenset(
         b"content-type",
         b"mcp-session-id",
         b"mcp-protocol-version",
+        b"last-event-id",
     }
 )
 """Headers that decide a request's way: two of one would let two readers see two requests."""

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import anyio
 from mcp.server.connection import Connection
@@ -36,10 +36,11 @@ from starlette.requests import Request
 from starlette.types import Scope
 
 from ccxt_mcp.transport.refusal import encode
+from ccxt_mcp.transport.responder import Closer
 from ccxt_mcp.transport.session import Session
 from ccxt_mcp.transport.wire import Message
 
-__all__ = ["REQUEST_CANCELLED", "Reply", "answer", "cancelled", "notify"]
+__all__ = ["REQUEST_CANCELLED", "Outlet", "Reply", "answer", "cancelled", "notify"]
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +50,24 @@ REQUEST_CANCELLED = -32800
 _FIELD = re.compile(r"[A-Za-z_]{1,32}")
 
 _TRANSPORT = TransportContext(kind="streamable-http", can_send_request=False)
+_ASKING = TransportContext(kind="streamable-http", can_send_request=True)
+
+
+class Outlet(Protocol):
+    """What of a request's answer the kernel sees (``responder.py``, ``resuming.py``)."""
+
+    @property
+    def asks(self) -> bool:
+        """Whether requests to the client can go this way."""
+
+    def closers(self) -> tuple[Closer | None, Closer | None]:
+        """What closes this stream's connection, and the session's own stream's, early."""
+
+    async def emit(self, message: bytes) -> None:
+        """Send a message ahead of the reply."""
+
+    def leave(self, message: bytes) -> None:
+        """Send a message with what is sent next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +89,22 @@ class _Channel:
     async def send_raw_request(
         self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None
     ) -> dict[str, Any]:
-        raise NoBackChannelError(method)
+        if self._session.stream is None or not self._session.handshaken:
+            raise NoBackChannelError(method)
+        questions = self._session.questions()
+        return await questions.ask(self._send, self._push, method, params, opts)
 
     async def notify(
         self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None
     ) -> None:
+        self._push(_notification(method, params))
+
+    async def _send(self, message: bytes) -> None:
+        self._push(message)
+
+    def _push(self, message: bytes) -> None:
         if self._session.stream is not None:
-            self._session.stream.push(_notification(method, params))
+            self._session.stream.push(message)
 
 
 class _Connection(Connection):
@@ -101,18 +129,33 @@ class _Connection(Connection):
 class _Exchange:
     """One message and its one reply, as the SDK's ``DispatchContext``."""
 
-    transport = _TRANSPORT
-    can_send_request = False
-
     def __init__(
-        self, message: Message, scope: Scope, emit: Callable[[bytes], Awaitable[None]] | None
+        self, session: Session, message: Message, scope: Scope, outlet: Outlet | None
     ) -> None:
         self.request_id = message.id if message.is_request else None
-        self.message_metadata = ServerMessageMetadata(
-            request_context=Request(scope), can_send_request=False
-        )
+        self._session = session
         self._params = message.params
-        self._emit = emit
+        self._outlet = outlet
+        asks, close_stream, close_standing = False, None, None
+        if outlet is not None:
+            asks = outlet.asks
+            close_stream, close_standing = outlet.closers()
+        self.transport = _ASKING if asks else _TRANSPORT
+        self.message_metadata = ServerMessageMetadata(
+            request_context=Request(scope),
+            can_send_request=asks,
+            close_sse_stream=close_stream,
+            close_standalone_sse_stream=close_standing,
+        )
+
+    @property
+    def can_send_request(self) -> bool:
+        """False again once the request has been answered."""
+        return self._outlet is not None and self._outlet.asks
+
+    def close(self) -> None:
+        """The handler has returned: what it left running has no way to the client any more."""
+        self._outlet = None
 
     @cached_property
     def cancel_requested(self) -> anyio.Event:
@@ -122,13 +165,17 @@ class _Exchange:
     async def send_raw_request(
         self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None
     ) -> dict[str, Any]:
-        raise NoBackChannelError(method)
+        outlet = self._outlet
+        if outlet is None or not outlet.asks:
+            raise NoBackChannelError(method)
+        questions = self._session.questions()
+        return await questions.ask(outlet.emit, outlet.leave, method, params, opts)
 
     async def notify(
         self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None
     ) -> None:
-        if self._emit is not None:
-            await self._emit(_notification(method, params))
+        if self._outlet is not None:
+            await self._outlet.emit(_notification(method, params))
 
     async def progress(
         self, progress: float, total: float | None = None, message: str | None = None
@@ -157,22 +204,23 @@ async def answer(
     message: Message,
     scope: Scope,
     lifespan_state: Any,
-    *,
-    emit: Callable[[bytes], Awaitable[None]],
+    outlet: Outlet,
 ) -> Reply:
     """Serve one request and return its response, success or error.
 
-    ``emit`` sends what the handler has to say before: notifications and progress.
+    ``outlet`` carries what the handler has to say before: notifications, progress and questions.
     """
     assert message.method is not None
     assert message.id is not None
     connection = _connection(session)
+    exchange = _Exchange(session, message, scope, outlet)
     try:
         try:
             result = await ServerRunner(server, connection, lifespan_state).on_request(
-                _Exchange(message, scope, emit), message.method, message.params
+                exchange, message.method, message.params
             )
         finally:
+            exchange.close()
             if connection.has_cleanup:
                 await aclose_shielded(connection)
         body = encode({"jsonrpc": "2.0", "id": message.id, "result": result})
@@ -217,15 +265,25 @@ async def notify(
     scope: Scope,
     lifespan_state: Any,
 ) -> None:
-    """Act on a notification: cancellation is the transport's, the rest the server's if it wants."""
+    """Act on a notification or an answer of the client's.
+
+    Cancellation, and what is about a question of ours, is the transport's; the rest the server's
+    if it wants it.
+    """
+    if message.method is None:
+        if session.asking is not None:
+            session.asking.answered(message.id, message.params or {})
+        return
+    if message.method == "notifications/progress" and session.asking is not None:
+        await session.asking.progressed(message.params)
     if message.method == "notifications/cancelled":
         request_id = cancelled_request_id_from_params(message.params)
         if request_id is not None:
             session.cancel(request_id)
-    if message.method is None or server.get_notification_handler(message.method) is None:
+    if server.get_notification_handler(message.method) is None:
         return
     runner = ServerRunner(server, _connection(session), lifespan_state)
-    exchange = _Exchange(message, scope, None)
+    exchange = _Exchange(session, message, scope, None)
     await runner.on_notify(exchange, message.method, message.params)
 
 

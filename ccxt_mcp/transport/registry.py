@@ -21,6 +21,7 @@ from mcp_types.version import LATEST_HANDSHAKE_VERSION
 from ccxt_mcp.errors import Code, Failure
 from ccxt_mcp.mechanisms.lane import Lane
 from ccxt_mcp.model import Principal
+from ccxt_mcp.transport.events import Replay
 from ccxt_mcp.transport.refusal import Refusal
 from ccxt_mcp.transport.session import Kind, Session, SessionKey
 
@@ -42,6 +43,7 @@ class Registry:
         adopt_named: whether an id that the client chose opens a session.
         lane_limit: how many calls of one session may wait.
         lane_wait_max: seconds that a call may wait for those before it.
+        replay: how much a session keeps for clients that read on.
     """
 
     def __init__(
@@ -53,8 +55,10 @@ class Registry:
         adopt_named: bool,
         lane_limit: int,
         lane_wait_max: float,
+        replay: Replay = Replay(),  # noqa: B008 - frozen
     ) -> None:
         self.lane_wait_max = lane_wait_max
+        self._replay = replay
         self._max_sessions = max_sessions
         self._max_per_client = max_per_client
         self._idle_timeout = idle_timeout
@@ -131,10 +135,13 @@ class Registry:
         session.end()
 
     def close_streams(self) -> None:
-        """End the sessions' own streams: the server is stopping, the sessions are not ended."""
+        """End the sessions' own streams, and waiting for their clients' answers: the server is
+        stopping, the sessions are not ended."""
         for session in self._sessions.values():
             if session.stream is not None:
                 session.stream.close()
+            if session.requests:
+                session.questions().end("The server is stopping")
 
     def expire(self) -> int:
         """End the sessions that were idle too long; how many ended."""
@@ -164,7 +171,7 @@ class Registry:
             "kinds": {kind.value: kinds.count(kind) for kind in Kind},
             "busy": sum(each.lane.busy for each in active),
             "waiting": sum(each.lane.waiting for each in active),
-            "streams": sum(each.stream is not None for each in active),
+            "streams": sum(each.stream is not None and each.stream.connected for each in active),
         }
 
     def _add(
@@ -185,6 +192,7 @@ class Registry:
             client_ip,
             protocol_version=LATEST_HANDSHAKE_VERSION,
             lane=lane,
+            replay=self._replay,
         )
         self._sessions[session.key] = session
         self._by_client.setdefault(client_ip, OrderedDict())[session.key] = session

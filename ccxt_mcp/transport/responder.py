@@ -14,13 +14,23 @@ of a quick one.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from starlette.types import Receive, Send
 
 from ccxt_mcp.transport.refusal import send_json
 
-__all__ = ["KEEP_ALIVE", "KEEP_ALIVE_COMMENT", "SSE_HEADERS", "WATCH_AFTER", "Responder", "event"]
+__all__ = [
+    "KEEP_ALIVE",
+    "KEEP_ALIVE_COMMENT",
+    "SSE_HEADERS",
+    "WATCH_AFTER",
+    "Closer",
+    "Responder",
+    "event",
+]
+
+Closer = Callable[[], Awaitable[None]]
 
 KEEP_ALIVE = 15.0
 """Seconds of silence before a comment is sent on a stream, and before JSON becomes one."""
@@ -84,9 +94,19 @@ class Responder:
         self._writing: asyncio.Lock | None = None
 
     @property
-    def streaming(self) -> bool:
-        """Whether the answer has become a stream."""
-        return self._streaming
+    def asks(self) -> bool:
+        """Whether requests to the client can go this way, and their answers come back."""
+        return False
+
+    def closers(self) -> tuple[Closer | None, Closer | None]:
+        """What ends the connection of this stream, and that of the session's own, early; None where
+        the client could not read on."""
+        return None, None
+
+    @property
+    def as_stream(self) -> bool:
+        """Whether the answer is a stream by now, or can be nothing else."""
+        return self._streaming or not self._json
 
     def start(self) -> None:
         """Begin to watch the client and the time."""
@@ -103,16 +123,23 @@ class Responder:
         if tasks:
             await asyncio.wait(tasks)
 
+    async def close(self) -> None:
+        """``stop``, and let go of the rest; for whoever called ``start``, at the very end."""
+        await self.stop()
+
     async def emit(self, message: bytes) -> None:
         """Send a message ahead of the reply; dropped where the client takes no stream."""
         if self._sse:
             await self._write(event(message), more=True)
 
+    def leave(self, message: bytes) -> None:
+        """Send a message with what is sent next; where nobody has to wait for that."""
+
     async def finish(self, reply: bytes, headers: list[tuple[bytes, bytes]] | None = None) -> None:
         """Send the reply. ``headers`` are those of a JSON answer or of a stream not yet begun."""
         # First, so that no keep-alive comes between or after.
         await self.stop()
-        if self._streaming or not self._json:
+        if self.as_stream:
             await self._write(event(reply), more=False, headers=headers)
         else:
             await send_json(self._send, 200, reply, headers or ())
@@ -120,20 +147,29 @@ class Responder:
     async def _write(
         self, chunk: bytes, *, more: bool, headers: list[tuple[bytes, bytes]] | None = None
     ) -> None:
+        async with self._lock():
+            await self._put(chunk, more=more, headers=headers)
+
+    def _lock(self) -> asyncio.Lock:
         if self._writing is None:
             self._writing = asyncio.Lock()
-        async with self._writing:
-            if not self._streaming:
-                await self._send(
-                    {
-                        "type": "http.response.start",
-                        "status": 200,
-                        "headers": [*SSE_HEADERS, *(headers or ())],
-                    }
-                )
-                # Afterwards: a cancelled start was not sent, and the answer may still be JSON.
-                self._streaming = True
-            await self._send({"type": "http.response.body", "body": chunk, "more_body": more})
+        return self._writing
+
+    async def _put(
+        self, chunk: bytes, *, more: bool, headers: list[tuple[bytes, bytes]] | None = None
+    ) -> None:
+        """Write on the stream, which begins with the first. Under the lock."""
+        if not self._streaming:
+            await self._send(
+                {
+                    "type": "http.response.start",
+                    "status": 200,
+                    "headers": [*SSE_HEADERS, *(headers or ())],
+                }
+            )
+            # Afterwards: a cancelled start was not sent, and the answer may still be JSON.
+            self._streaming = True
+        await self._send({"type": "http.response.body", "body": chunk, "more_body": more})
 
     def _watch(self) -> None:
         self._timer = None
@@ -144,9 +180,15 @@ class Responder:
     async def _listen(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
+        self._left()
+
+    def _left(self) -> None:
         self._gone()
 
     async def _keep_alive(self) -> None:
         while True:
             await asyncio.sleep(KEEP_ALIVE)
-            await self._write(KEEP_ALIVE_COMMENT, more=True)
+            await self._beat()
+
+    async def _beat(self) -> None:
+        await self._write(KEEP_ALIVE_COMMENT, more=True)

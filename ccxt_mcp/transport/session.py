@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import time
 from array import array
+from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from enum import Enum, StrEnum
@@ -19,6 +20,8 @@ from mcp_types import InitializeRequestParams, RequestId
 from ccxt_mcp.mechanisms.interruption import Interruption
 from ccxt_mcp.mechanisms.lane import Lane
 from ccxt_mcp.model import Principal
+from ccxt_mcp.transport.asking import Asking
+from ccxt_mcp.transport.events import Events, Replay, Track
 from ccxt_mcp.transport.stream import Stream
 
 __all__ = ["SESSION", "Kind", "PlainRequest", "Session", "SessionKey", "Usage", "utc"]
@@ -99,14 +102,17 @@ class Session:
     ``requests`` counts the HTTP requests being served, the open stream among them: a session with
     any is neither expired nor evicted. ``running`` holds the requests under way by their JSON-RPC
     id, of which a client may use one several times at once, or by the mark of a plain request.
-    ``client_params`` and ``protocol_version`` are rewritten by ``initialize`` alone.
+    ``client_params`` and ``protocol_version`` are rewritten by ``initialize`` alone. ``events`` and
+    ``asking`` are made when first needed, which for most sessions is never.
     """
 
     __slots__ = (
+        "asking",
         "client_ip",
         "client_params",
         "closed",
         "connected_at",
+        "events",
         "id",
         "kind",
         "label",
@@ -114,6 +120,7 @@ class Session:
         "last_activity",
         "principal",
         "protocol_version",
+        "replay",
         "requests",
         "running",
         "state",
@@ -131,6 +138,7 @@ class Session:
         *,
         protocol_version: str,
         lane: Lane,
+        replay: Replay = Replay(),  # noqa: B008 - frozen
     ) -> None:
         self.id = session_id
         self.kind = kind
@@ -144,7 +152,10 @@ class Session:
         self.client_params: InitializeRequestParams | None = None
         self.requests = 0
         self.running: dict[RequestId | PlainRequest, list[Interruption]] = {}
-        self.stream: Stream | None = None
+        self.stream: Stream | Track | None = None
+        self.replay = replay
+        self.events: Events | None = None
+        self.asking: Asking | None = None
         self.closed = False
         self.connected_at = self.last_activity = time.time()
         self.touched = time.monotonic()
@@ -172,6 +183,25 @@ class Session:
         if not same:
             del self.running[request_id]
 
+    @property
+    def handshaken(self) -> bool:
+        """Whether its client went through ``initialize``: it can be asked, and read on."""
+        return self.kind is Kind.MINTED and self.client_params is not None
+
+    def open_track(self, abandoned: Callable[[], None]) -> Track:
+        """Begin a stream whose events are kept; see ``Events.open``."""
+        if self.events is None:
+            self.events = Events(self.replay)
+            if self.closed:
+                self.events.close()
+        return self.events.open(abandoned)
+
+    def questions(self) -> Asking:
+        """What the client was asked and has not answered."""
+        if self.asking is None:
+            self.asking = Asking()
+        return self.asking
+
     def cancel(self, request_id: RequestId) -> None:
         """The client does not want the answers to its requests of this id any more."""
         for interruption in list(self.running.get(request_id, ())):
@@ -180,11 +210,15 @@ class Session:
     def end(self) -> None:
         """Interrupt what runs or waits, and close the stream; for the registry alone."""
         self.closed = True
+        if self.asking is not None:
+            self.asking.end("The session was ended")
         for same in list(self.running.values()):
             for interruption in list(same):
                 interruption.interrupt("The session was ended")
         if self.stream is not None:
             self.stream.close()
+        if self.events is not None:
+            self.events.close()
 
     def own_use(self) -> dict[str, Any]:
         """What the session's own caller may know of it; calls that have ended count."""

@@ -1,4 +1,5 @@
-"""The stream of messages that belong to a session rather than to one call (GET).
+"""The stream of messages that belong to a session rather than to one call (GET), of a session that
+keeps no events (``events.py`` for those that do).
 
 Owns: a bounded queue of messages, and writing it out with keep-alives until the client leaves or
 the session ends. Refuses: keeping messages for nobody.
@@ -23,6 +24,9 @@ class Stream:
     """One open GET. Mutable: ``_queue`` (at most ``MAX_QUEUED``), ``_closed`` (never unset)."""
 
     __slots__ = ("_closed", "_queue", "_wake")
+
+    connected = True
+    """There is one as long as its connection."""
 
     def __init__(self) -> None:
         self._queue: deque[bytes] = deque(maxlen=MAX_QUEUED)

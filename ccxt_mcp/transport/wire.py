@@ -1,7 +1,8 @@
-"""Reading one MCP message from one POST.
+"""Reading what one POST says: one MCP message, or a batch of them.
 
 Owns: the body's size bound and the checks on the JSON-RPC envelope, each with a remedy in its
-words. Refuses: everything that is not exactly one request, notification or response object.
+words. Refuses: everything that is not a request, notification or response object, or an array
+(``batch.py``).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ __all__ = [
     "accepts",
     "check_content_type",
     "check_length",
+    "envelope",
     "parse",
     "read_body",
     "replayed",
@@ -141,8 +143,8 @@ def accepts(value: bytes | None) -> tuple[bool, bool]:
     return json, sse
 
 
-def parse(body: bytes) -> Message:
-    """One JSON-RPC message.
+def parse(body: bytes) -> Message | list[Any]:
+    """One JSON-RPC message, or the unread entries of a batch.
 
     Raises:
         Refusal: 400 (413 for too long a handshake), with the JSON-RPC code and the request's id
@@ -154,9 +156,16 @@ def parse(body: bytes) -> Message:
         what = "empty" if not body.strip() else "not valid JSON"
         raise Refusal(400, f"Parse error: the body is {what}", rpc_code=PARSE_ERROR) from None
     if isinstance(decoded, list):
-        raise Refusal(
-            400, "The body is an array: send one JSON-RPC message per POST, batches are not served"
-        )
+        return decoded
+    return envelope(decoded, len(body))
+
+
+def envelope(decoded: Any, size: int) -> Message:
+    """The JSON-RPC message that a decoded value of ``size`` bytes is.
+
+    Raises:
+        Refusal: as ``parse``.
+    """
     if not isinstance(decoded, dict):
         raise Refusal(400, "The body must be one JSON-RPC object")
     request_id = decoded.get("id")
@@ -186,7 +195,7 @@ def parse(body: bytes) -> Message:
             f"The JSON-RPC `id` is missing: `{method[:64]}` is a request, and one without an `id`"
             ' cannot be answered; add for instance `"id": 1`',
         )
-    if method == "initialize" and len(body) > _LONGEST_HANDSHAKE:
+    if method == "initialize" and size > _LONGEST_HANDSHAKE:
         raise Refusal(
             413,
             f"The `initialize` is larger than {_LONGEST_HANDSHAKE} bytes",

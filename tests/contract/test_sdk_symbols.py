@@ -64,7 +64,8 @@ _SERVER = Use(
         (
             1,
             (
-                *("version", "title", "instructions", "cache_hints", "get_tool_input_schema"),
+                *("version", "title", "description", "icons", "instructions", "cache_hints"),
+                "get_tool_input_schema",
                 *("on_list_tools", "on_call_tool", "on_list_prompts", "on_get_prompt"),
                 *("on_list_resources", "on_list_resource_templates", "on_read_resource"),
                 "on_completion",
@@ -74,6 +75,7 @@ _SERVER = Use(
     has=(
         *("get_request_handler", "add_request_handler", "get_notification_handler"),
         *("run", "create_initialization_options"),
+        *("server_info", "server_info_stamp"),
     ),
 )
 USES: dict[str, Use] = {
@@ -94,7 +96,8 @@ USES: dict[str, Use] = {
     "mcp.server.streamable_http_manager.StreamableHTTPSessionManager": Use(
         calls=((0, ("app", "max_request_body_size", "stateless")),), has=("run", "handle_request")
     ),
-    "mcp.shared.dispatcher.CallOptions": Use(),
+    "mcp.shared.dispatcher.CallOptions": Use(has=("timeout", "cancel_on_abandon", "on_progress")),
+    "mcp.shared.dispatcher.ProgressFnT": Use(),
     "mcp.shared.exceptions.MCPError": Use(
         calls=((2, ()), (0, ("code", "message")), (0, ("code", "message", "data")))
     ),
@@ -104,20 +107,31 @@ USES: dict[str, Use] = {
     "mcp.shared.jsonrpc_dispatcher.progress_token_from_params": Use(calls=((1, ()),)),
     "mcp.shared.message.SessionMessage": Use(calls=((1, ()),), has=("message",)),
     "mcp.shared.message.ServerMessageMetadata": Use(
-        calls=((0, ("request_context", "can_send_request")),)
+        calls=(
+            (
+                0,
+                (
+                    *("request_context", "can_send_request"),
+                    *("close_sse_stream", "close_standalone_sse_stream"),
+                ),
+            ),
+        )
     ),
     "mcp.shared.transport_context.TransportContext": Use(
         calls=((0, ("kind", "can_send_request")),)
     ),
+    "mcp_types.CONNECTION_CLOSED": Use(is_a=int),
     "mcp_types.CallToolRequestParams": Use(has=("name", "arguments")),
     "mcp_types.CompleteRequestParams": Use(has=("ref", "argument")),
     "mcp_types.CompleteResult": Use(calls=((0, ("completion",)),)),
     "mcp_types.Completion": Use(has=("values", "total", "has_more")),
     "mcp_types.ErrorData": Use(calls=((0, ("code", "message")),)),
+    "mcp_types.DiscoverResult": Use(has=("meta",)),
     "mcp_types.GetPromptRequestParams": Use(has=("name", "arguments")),
     "mcp_types.GetPromptResult": Use(calls=((0, ("description", "messages")),)),
     "mcp_types.INTERNAL_ERROR": Use(is_a=int),
     "mcp_types.INVALID_PARAMS": Use(is_a=int),
+    "mcp_types.Icon": Use(has=("src", "mime_type", "sizes")),
     "mcp_types.InitializeRequestParams": Use(has=("client_info",)),
     "mcp_types.JSONRPCError": Use(calls=((0, ("jsonrpc", "id", "error")),), has=("id",)),
     "mcp_types.JSONRPCMessage": Use(),
@@ -133,17 +147,23 @@ USES: dict[str, Use] = {
     "mcp_types.PromptMessage": Use(calls=((0, ("role", "content")),)),
     "mcp_types.ReadResourceRequestParams": Use(has=("uri",)),
     "mcp_types.ReadResourceResult": Use(calls=((0, ("contents",)),)),
+    "mcp_types.PROTOCOL_VERSION_META_KEY": Use(is_a=str),
+    "mcp_types.REQUEST_TIMEOUT": Use(is_a=int),
     "mcp_types.RequestId": Use(),
+    "mcp_types.RequestParams": Use(),
     "mcp_types.Resource": Use(has=("uri", "name", "title", "description", "mime_type")),
     "mcp_types.ResourceTemplate": Use(
         has=("uri_template", "name", "title", "description", "mime_type")
     ),
     "mcp_types.ResourceTemplateReference": Use(has=("uri",)),
+    "mcp_types.SERVER_INFO_META_KEY": Use(is_a=str),
     "mcp_types.TextContent": Use(calls=((0, ("text",)),)),
     "mcp_types.TextResourceContents": Use(has=("uri", "mime_type", "text")),
     "mcp_types.jsonrpc_message_adapter": Use(is_a=TypeAdapter),
     "mcp_types.version.HANDSHAKE_PROTOCOL_VERSIONS": Use(is_a=(tuple, list, frozenset)),
+    "mcp_types.version.KNOWN_PROTOCOL_VERSIONS": Use(is_a=(tuple, list)),
     "mcp_types.version.LATEST_HANDSHAKE_VERSION": Use(is_a=str),
+    "mcp_types.version.is_version_at_least": Use(calls=((2, ()),)),
 }
 """Symbol → what our code does with it; behaviour that a name does not tell is tested below."""
 
@@ -235,7 +255,8 @@ SCOPE: dict[str, Any] = {"type": "http", "method": "POST", "path": "/mcp", "head
 
 
 def exchange(method: str, params: dict[str, Any] | None, **more: Any) -> _Exchange:
-    return _Exchange(Message(method, params, more.get("id", 1)), SCOPE, more.get("emit"))
+    message = Message(method, params, more.get("id", 1))
+    return _Exchange(session(), message, SCOPE, more.get("outlet"))
 
 
 async def serve(

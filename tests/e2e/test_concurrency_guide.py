@@ -61,7 +61,7 @@ async def test_an_example_runs_and_shows_something(stack: Stack, kind: str, text
     assert ("unknown_symbol" in shown) is ("CallFailed" in text)
 
 
-@pytest.mark.node
+@pytest.mark.clients
 @pytest.mark.parametrize(("kind", "text"), blocks("js"))
 async def test_an_example_in_javascript_runs_too(stack: Stack, kind: str, text: str) -> None:
     shown = await output(stack, kind, text)

@@ -64,6 +64,16 @@ async def test_what_cannot_be_read_is_refused_in_words(world: World, uri: str, w
                 await client.read_resource(uri)
         assert words in str(refused.value)
         assert refused.value.error.code == -32602
+        assert refused.value.error.data["uri"] == uri
+
+
+@pytest.mark.parametrize("uri", ["ccxt://" + "x" * 501, "ccxt://exchange/" + "9f3b71c2" * 8])
+async def test_neither_a_long_address_nor_a_pasted_key_is_repeated(world: World, uri: str) -> None:
+    async with asyncio.timeout(10), Client(world.server) as client:
+        with pytest.raises(MCPError) as refused:
+            await client.read_resource(uri)
+    assert uri not in refused.value.error.model_dump_json()
+    assert "uri" not in (refused.value.error.data or {})
 
 
 async def test_a_caller_that_may_not_read_reads_no_resource(world: World) -> None:

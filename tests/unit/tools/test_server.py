@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import re
+from base64 import b64decode
 from typing import Any
+from xml.etree import ElementTree
 
 import orjson
 import pytest
 from mcp.client import Client
+from mcp_types import SERVER_INFO_META_KEY
 
 from ccxt_mcp.calls.policy import OPERATIONS, Effect
 from ccxt_mcp.model import Scope
 from ccxt_mcp.tools.arguments import schema
 from ccxt_mcp.tools.boundary import Boundary
+from ccxt_mcp.tools.identity import DESCRIPTION, ICON, TITLE
 from ccxt_mcp.tools.server import INSTRUCTIONS, TOOLS
 from ccxt_mcp.tools.tool import Tool
 from tests.unit.tools.world import World
@@ -27,6 +31,35 @@ async def test_the_instructions_reach_the_client_in_both_eras(world: World) -> N
             assert client.server_info is not None
             assert client.server_info.name == "ccxt-mcp"
     assert len(INSTRUCTIONS) <= 1_800
+
+
+async def test_hosts_of_both_eras_are_shown_a_title_a_sentence_and_an_icon(world: World) -> None:
+    for mode in ("legacy", "auto"):
+        async with asyncio.timeout(10), Client(world.server, mode=mode) as client:
+            shown = client.server_info
+            assert shown is not None
+            assert (shown.title, shown.description) == (TITLE, DESCRIPTION)
+            assert shown.icons == [ICON]
+            assert all(tool.title for tool in (await client.list_tools()).tools)
+            assert all(each.title for each in (await client.list_prompts()).prompts)
+            assert all(each.title for each in (await client.list_resources()).resources)
+    kind, _, data = ICON.src.partition(";base64,")
+    assert kind == "data:image/svg+xml"
+    assert ElementTree.fromstring(b64decode(data)).tag == "{http://www.w3.org/2000/svg}svg"
+    assert len(ICON.src) <= 600
+
+
+async def test_the_icon_is_told_once_and_not_with_every_answer(world: World) -> None:
+    """The SDK signs each modern result with all that a server says of itself: with the icon, that
+    was more than many answers are long."""
+    async with asyncio.timeout(10), Client(world.server) as client:
+        for result in (await client.list_tools(), await client.call_tool("list_accounts", {})):
+            assert result.meta is not None
+            assert result.meta[SERVER_INFO_META_KEY] == {
+                "name": "ccxt-mcp",
+                "title": TITLE,
+                "version": world.server.version,
+            }
 
 
 async def test_a_modern_client_may_keep_the_list_for_an_hour(world: World) -> None:

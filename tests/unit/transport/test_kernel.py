@@ -15,6 +15,7 @@ from ccxt_mcp.mechanisms.lane import Lane
 from ccxt_mcp.model import ANONYMOUS
 from ccxt_mcp.transport import spans
 from ccxt_mcp.transport.kernel import answer
+from ccxt_mcp.transport.responder import Responder
 from ccxt_mcp.transport.session import Kind, Session
 from ccxt_mcp.transport.spans import open_spans_where_seen
 from ccxt_mcp.transport.wire import Message
@@ -34,10 +35,11 @@ async def nothing(ctx: ServerRequestContext[Any], params: types.CallToolRequestP
 async def call(on: Server[Any], params: dict[str, Any]) -> bool:
     session = Session("s", Kind.NAMED, ANONYMOUS, None, protocol_version="2025-11-25", lane=Lane(1))
 
-    async def emit(_: bytes) -> None:
-        pass
+    async def nowhere(*_: Any) -> Any:
+        raise AssertionError("nothing is written here")
 
-    reply = await answer(on, session, Message("tools/call", params, 1), SCOPE, None, emit=emit)
+    outlet = Responder(nowhere, nowhere, json=True, sse=False, gone=lambda: None)
+    reply = await answer(on, session, Message("tools/call", params, 1), SCOPE, None, outlet=outlet)
     return reply.ok
 
 

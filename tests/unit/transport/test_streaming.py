@@ -18,7 +18,8 @@ from starlette.applications import Starlette
 
 from ccxt_mcp.app import create_app
 from ccxt_mcp.settings import Settings
-from ccxt_mcp.transport import responder, stream
+from ccxt_mcp.transport import reading, responder, stream
+from tests.unit.transport.asgi import Request
 from tests.unit.transport.toy import INITIALIZE
 
 
@@ -57,67 +58,6 @@ class Slow:
         return Server("slow", on_list_tools=list_tools, on_call_tool=call_tool)
 
 
-class Request:
-    """One HTTP request at the ASGI level."""
-
-    def __init__(self, app: Starlette, method: str, body: Any = None, **headers: str) -> None:
-        pairs = {"host": "localhost", "content-type": "application/json"} | {
-            name.replace("_", "-"): value for name, value in headers.items()
-        }
-        scope = {
-            "type": "http",
-            "asgi": {"version": "3.0"},
-            "http_version": "1.1",
-            "method": method,
-            "path": "/mcp",
-            "raw_path": b"/mcp",
-            "root_path": "",
-            "scheme": "http",
-            "query_string": b"",
-            "headers": [(n.encode(), v.encode()) for n, v in pairs.items()],
-            "client": ("127.0.0.1", 1),
-            "server": ("127.0.0.1", 3000),
-        }
-        self._inbox: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        content = b"" if body is None else json.dumps(body).encode()
-        self._inbox.put_nowait({"type": "http.request", "body": content, "more_body": False})
-        self.status: int | None = None
-        self.headers: dict[str, str] = {}
-        self.body = b""
-        self.changed = asyncio.Event()
-
-        async def send(message: Any) -> None:
-            if message["type"] == "http.response.start":
-                self.status = message["status"]
-                self.headers = {n.decode(): v.decode() for n, v in message["headers"]}
-            else:
-                self.body += message.get("body", b"")
-            self.changed.set()
-
-        self.task = asyncio.create_task(app(scope, self._inbox.get, send))
-
-    def leave(self) -> None:
-        self._inbox.put_nowait({"type": "http.disconnect"})
-
-    async def until(self, text: bytes) -> None:
-        async with asyncio.timeout(5):
-            while text not in self.body:
-                self.changed.clear()
-                await self.changed.wait()
-
-    async def done(self) -> "Request":
-        async with asyncio.timeout(5):
-            await self.task
-        return self
-
-    def events(self) -> list[dict[str, Any]]:
-        return [
-            json.loads(line.removeprefix("data: "))
-            for line in self.body.decode().splitlines()
-            if line.startswith("data: ")
-        ]
-
-
 @asynccontextmanager
 async def slow_app() -> AsyncIterator[tuple[Slow, Starlette]]:
     slow = Slow()
@@ -134,6 +74,7 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(responder, "WATCH_AFTER", 0.0)
     monkeypatch.setattr(responder, "KEEP_ALIVE", 0.05)
     monkeypatch.setattr(stream, "KEEP_ALIVE", 0.05)
+    monkeypatch.setattr(reading, "KEEP_ALIVE", 0.05)
 
 
 def call(tool: str, request_id: int | str = 1, **meta: Any) -> dict[str, Any]:

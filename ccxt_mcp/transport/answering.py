@@ -1,0 +1,165 @@
+"""Carrying out what a POST says, for as long as its client wants the answer.
+
+Owns: the life of a request between its session and its answer: counted by the gate, known to the
+session by its id, ended when the client leaves, cancels or ends the session. Refuses: which session
+it belongs to (``endpoint.py``) and how the answer is written (``responder.py``, ``resuming.py``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from mcp.server.lowlevel import Server
+from starlette.types import Receive, Scope, Send
+
+from ccxt_mcp.mechanisms.interruption import Interruption
+from ccxt_mcp.transport import batch
+from ccxt_mcp.transport.gate import Gate
+from ccxt_mcp.transport.kernel import Reply, answer, cancelled, notify
+from ccxt_mcp.transport.responder import Responder
+from ccxt_mcp.transport.resuming import Resumable
+from ccxt_mcp.transport.session import Session
+from ccxt_mcp.transport.wire import Message
+
+__all__ = ["Answering"]
+
+_LEFT = "The client left"
+_ABANDONED = "Nobody came back for the answer"
+
+
+class Answering:
+    """Runs messages on one MCP server.
+
+    Args:
+        server: the low-level MCP server that answers.
+        lifespan_state: what the server's lifespan yielded, once it runs.
+        gate: counts the requests that are owed an answer.
+    """
+
+    def __init__(self, server: Server[Any], lifespan_state: Callable[[], Any], gate: Gate) -> None:
+        self._server = server
+        self._lifespan_state = lifespan_state
+        self._gate = gate
+
+    async def request(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        session: Session,
+        message: Message,
+        *,
+        json: bool,
+        sse: bool,
+    ) -> None:
+        """Serve one request; ``json`` and ``sse`` say what the client takes."""
+        assert message.id is not None
+        gone = False
+
+        def left() -> None:
+            nonlocal gone
+            gone = True
+            interruption.interrupt(_LEFT)
+
+        def abandoned() -> None:
+            interruption.interrupt(_ABANDONED)
+
+        self._gate.enter()
+        interruption = session.begin(message.id)
+        responder = _responder(session, receive, send, json, sse, left, abandoned)
+        reply: Reply | None = None
+        try:
+            with interruption:
+                responder.start()
+                reply = await answer(
+                    self._server, session, message, scope, self._lifespan_state(), outlet=responder
+                )
+            # Written outside: an answer that exists is not cut between its head and its body.
+            if reply is not None:
+                extra = []
+                if message.method == "initialize" and reply.ok:
+                    extra = [(b"mcp-session-id", session.id.encode("latin-1"))]
+                await responder.finish(reply.body, extra)
+            elif interruption.reason is not None and not gone:
+                await responder.finish(cancelled(message, interruption.reason).body)
+        finally:
+            self._gate.leave()
+            session.finish(message.id, interruption)
+            await responder.close()
+
+    async def batch(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        session: Session,
+        entries: list[batch.Entry],
+        *,
+        json: bool,
+        sse: bool,
+    ) -> None:
+        """Serve a batch that owes an answer, each request of it as if it had come by itself."""
+        gone = False
+        running: set[Interruption] = set()
+
+        def end(reason: str) -> None:
+            for interruption in list(running):
+                interruption.interrupt(reason)
+
+        def left() -> None:
+            nonlocal gone
+            gone = True
+            end(_LEFT)
+
+        async def one(message: Message) -> bytes | None:
+            assert message.id is not None
+            interruption = session.begin(message.id)
+            running.add(interruption)
+            reply: Reply | None = None
+            try:
+                with interruption:
+                    reply = await answer(
+                        self._server,
+                        session,
+                        message,
+                        scope,
+                        self._lifespan_state(),
+                        outlet=responder,
+                    )
+            finally:
+                running.discard(interruption)
+                session.finish(message.id, interruption)
+            if reply is None and interruption.reason is not None:
+                reply = cancelled(message, interruption.reason)
+            return None if gone or reply is None else reply.body
+
+        async def told(message: Message) -> None:
+            await self.notify(scope, session, message)
+
+        self._gate.enter()
+        responder = _responder(session, receive, send, json, sse, left, lambda: end(_ABANDONED))
+        try:
+            responder.start()
+            await batch.serve(entries, responder, one, told)
+        finally:
+            self._gate.leave()
+            await responder.close()
+
+    async def notify(self, scope: Scope, session: Session, message: Message) -> None:
+        """Act on a notification, or on an answer to a question of ours."""
+        await notify(self._server, session, message, scope, self._lifespan_state())
+
+
+def _responder(
+    session: Session,
+    receive: Receive,
+    send: Send,
+    json: bool,
+    sse: bool,
+    gone: Callable[[], None],
+    abandoned: Callable[[], None],
+) -> Responder:
+    if session.handshaken:
+        return Resumable(receive, send, session, json=json, sse=sse, gone=gone, abandoned=abandoned)
+    return Responder(receive, send, json=json, sse=sse, gone=gone)

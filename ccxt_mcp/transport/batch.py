@@ -1,0 +1,117 @@
+"""JSON-RPC batches: arrays of messages in one POST, which revision 2025-03-26 has and no other.
+
+Owns: who may send one, what is in it, and the one answer to it: an array of the replies, or a
+stream of them where one of its requests had more to say. Refuses: batches of other revisions, empty
+and overlong ones, and ``initialize`` in one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from ccxt_mcp.transport.refusal import Refusal, encode
+from ccxt_mcp.transport.responder import Responder
+from ccxt_mcp.transport.wire import Message, envelope
+
+__all__ = ["BATCHING", "MAX_BATCH", "Entry", "entries", "refuse", "serve"]
+
+BATCHING = "2025-03-26"
+"""The one revision that has batches."""
+
+MAX_BATCH = 100
+"""Messages of one batch."""
+
+Entry = Message | Refusal
+"""One message of a batch, or why it is none."""
+
+
+def entries(decoded: list[Any], size: int) -> list[Entry]:
+    """What is in a batch of ``size`` bytes.
+
+    Raises:
+        Refusal: 400, where the batch as a whole cannot be served.
+    """
+    if not decoded:
+        raise Refusal(400, "The body is an empty array: send a JSON-RPC message")
+    if len(decoded) > MAX_BATCH:
+        raise Refusal(
+            400, f"The array has {len(decoded)} messages: send at most {MAX_BATCH} at once"
+        )
+    found: list[Entry] = []
+    for each in decoded:
+        try:
+            message = envelope(each, size)
+        except Refusal as refusal:
+            found.append(refusal)
+            continue
+        if message.method == "initialize":
+            raise Refusal(
+                400, "`initialize` is in the array: send it by itself", request_id=message.id
+            )
+        found.append(message)
+    return found
+
+
+def refuse(spoken: str | None) -> Refusal:
+    """The answer to a batch of a client that speaks another revision."""
+    speaks = "without `initialize` none is negotiated" if spoken is None else f"this is {spoken}"
+    return Refusal(
+        400,
+        f"The body is an array: JSON-RPC batches belong to protocol version {BATCHING}, and"
+        f" {speaks}. Send one message per POST",
+    )
+
+
+async def serve(
+    batch: list[Entry],
+    responder: Responder,
+    answer: Callable[[Message], Awaitable[bytes | None]],
+    notify: Callable[[Message], Awaitable[None]],
+) -> bool:
+    """Carry out a batch that owes an answer, and send that.
+
+    Args:
+        answer: serves one request; None where nobody wants its reply.
+        notify: acts on a notification or an answer of the client's.
+
+    Returns:
+        Whether there was anybody to answer.
+    """
+    replies: list[bytes] = []
+    answered = False
+
+    async def one(message: Message) -> None:
+        nonlocal answered
+        reply = await answer(message)
+        if reply is not None:
+            answered = True
+            replies.append(reply)
+            if responder.as_stream:
+                await hand_over()
+
+    async def hand_over() -> None:
+        # All but the last: that one ends the stream.
+        while len(replies) > 1:
+            await responder.emit(replies.pop(0))
+
+    async with asyncio.TaskGroup() as group:
+        # In their order: nothing before a lane awaits, so calls stand in it as they do here.
+        for entry in batch:
+            if isinstance(entry, Refusal):
+                answered = True
+                replies.append(encode(entry.body()))
+            elif entry.is_request:
+                group.create_task(one(entry))
+            else:
+                await asyncio.sleep(0)
+                await notify(entry)
+    if not answered:
+        return False
+    if responder.as_stream:
+        await hand_over()
+        await responder.finish(replies[0])
+    else:
+        await responder.finish(b"[" + b",".join(replies) + b"]")
+    return True

@@ -1,0 +1,289 @@
+"""What was said on a session's streams, kept for a while so that a client can read on elsewhere.
+
+Owns: the event ids of one session, its tracks (one for each stream: the answer to a POST, or the
+session's own) and how much of them is kept. Refuses: the wire (``reading.py``, ``resuming.py``),
+and to replay what is not there whole.
+
+An id is ``<tag>-<track>-<number>``. The tag is drawn for each session, so that an id of another
+one is refused rather than misread; numbers rise over all tracks of the session.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ccxt_mcp.transport.refusal import Refusal
+
+__all__ = ["RETRY", "Events", "Reader", "Replay", "Track", "foreign"]
+
+RETRY = b"retry: 1000\n"
+"""What clients are told to wait, in milliseconds, before they ask for the rest of a stream."""
+
+_LONGEST_ID = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """How much one session keeps: events and their bytes, and for how many seconds."""
+
+    events: int = 256
+    size: int = 262_144
+    window: float = 300.0
+
+
+class Reader:
+    """One connection's place on a track: ``after`` is the number of the last event it was sent.
+
+    Mutable: ``after`` (rises), ``stopped`` (never unset).
+    """
+
+    __slots__ = ("_caught_up", "_on_stop", "_track", "_wake", "after", "stopped")
+
+    def __init__(self, track: Track, after: int, on_stop: Callable[[], None] | None) -> None:
+        self.after = after
+        self.stopped = False
+        self._track = track
+        self._on_stop = on_stop
+        self._wake = asyncio.Event()
+        self._caught_up = asyncio.Event()
+
+    def pending(self) -> tuple[bytes, int]:
+        """What this connection has not been sent, and the number that it will have reached then."""
+        events = []
+        # From behind: it is nearly always the last one.
+        for number, event in reversed(self._track.kept):
+            if number <= self.after:
+                break
+            events.append(event)
+        return b"".join(reversed(events)), max(self.after, self._track.last)
+
+    def reached(self, number: int) -> None:
+        """All up to this number was sent."""
+        self.after = number
+        self._caught_up.set()
+
+    def stop(self) -> None:
+        """This connection reads no more; what it was not sent waits for the next one."""
+        if not self.stopped:
+            self.stopped = True
+            self._wake.set()
+            self._caught_up.set()
+            if self._on_stop is not None:
+                self._on_stop()
+
+    def wake(self) -> None:
+        """There is something to do."""
+        self._wake.set()
+
+    async def woken(self) -> None:
+        """Wait for ``wake`` or ``stop``."""
+        await self._wake.wait()
+        self._wake.clear()
+
+    async def follow(self) -> None:
+        """Wait until it has been sent everything, or reads no more: a slow client slows the call
+        that speaks to it, and nothing is dropped for it."""
+        while not self.stopped and self.after < self._track.last:
+            self._caught_up.clear()
+            await self._caught_up.wait()
+
+
+class Track:
+    """The events of one stream, and the one connection that reads them.
+
+    Mutable: ``kept`` (rising numbers), ``last`` (rises), ``dropped`` (the last that went for room),
+    ``ended`` (never unset), ``reader``. Without a reader a clock runs: at its end a track that
+    has ended is forgotten, and one that goes on is given up (``abandoned``).
+    """
+
+    __slots__ = (
+        "_abandoned",
+        "_clock",
+        "_store",
+        "dropped",
+        "ended",
+        "kept",
+        "last",
+        "number",
+        "reader",
+    )
+
+    def __init__(self, store: Events, number: int, abandoned: Callable[[], None]) -> None:
+        self.number = number
+        self.kept: deque[tuple[int, bytes]] = deque()
+        self.last = self.dropped = 0
+        self.ended = False
+        self.reader: Reader | None = None
+        self._store = store
+        self._abandoned = abandoned
+        self._clock: asyncio.TimerHandle | None = None
+
+    @property
+    def connected(self) -> bool:
+        """Whether a connection reads it."""
+        return self.reader is not None
+
+    def prime(self) -> bytes:
+        """An event that says nothing but where to read on: the track's first, and not kept."""
+        return b"id: " + self._next() + b"\n" + RETRY + b"data:\n\n"
+
+    def push(self, message: bytes) -> None:
+        """Say one JSON-RPC message; after the end, to nobody."""
+        if self.ended:
+            return
+        event = b"id: " + self._next() + b"\nevent: message\ndata: " + message + b"\n\n"
+        self.kept.append((self.last, event))
+        self._store.added(len(event))
+        if self.reader is not None:
+            self.reader.wake()
+
+    def attach(self, after: int, on_stop: Callable[[], None] | None = None) -> Reader:
+        """A connection reads from here on; the one that did before stops."""
+        before, self.reader = self.reader, Reader(self, after, on_stop)
+        if before is not None:
+            before.stop()
+        self.stop_clock()
+        return self.reader
+
+    def detach(self, reader: Reader) -> None:
+        """The connection reads no more; without effect where it has been replaced."""
+        reader.stop()
+        if self.reader is reader:
+            self.reader = None
+            self._start_clock()
+
+    def close(self) -> None:
+        """Nothing more comes; whoever reads it ends after what is there."""
+        if not self.ended:
+            self.ended = True
+            if self.reader is None:
+                self._start_clock()
+            else:
+                self.reader.wake()
+
+    def stop_clock(self) -> None:
+        """Nobody is waited for, whether or not anybody reads."""
+        if self._clock is not None:
+            self._clock.cancel()
+            self._clock = None
+
+    def _next(self) -> bytes:
+        self.last = self._store.next_number()
+        return b"%s-%x-%x" % (self._store.tag, self.number, self.last)
+
+    def _start_clock(self) -> None:
+        self.stop_clock()
+        if not self._store.closed:
+            loop = asyncio.get_running_loop()
+            self._clock = loop.call_later(self._store.limits.window, self._overdue)
+
+    def _overdue(self) -> None:
+        self._clock = None
+        if self.ended:
+            self._store.forget(self)
+        else:
+            self._abandoned()
+
+
+class Events:
+    """The tracks of one session, at most ``limits`` of events in all.
+
+    Mutable: ``_tracks`` (those that go on, and ended ones with kept events or a client who may come
+    back), ``count`` and ``size`` (of what all tracks keep), ``_number`` (rises), ``closed``.
+    """
+
+    __slots__ = ("_number", "_opened", "_tracks", "closed", "count", "limits", "size", "tag")
+
+    def __init__(self, limits: Replay) -> None:
+        self.limits = limits
+        self.tag = secrets.token_hex(4).encode()
+        self.count = self.size = 0
+        self.closed = False
+        self._number = self._opened = 0
+        self._tracks: dict[int, Track] = {}
+
+    def open(self, abandoned: Callable[[], None]) -> Track:
+        """A new track. ``abandoned`` is called when it goes on and nobody has read it for long."""
+        self._opened += 1
+        track = self._tracks[self._opened] = Track(self, self._opened, abandoned)
+        return track
+
+    def find(self, event_id: str) -> tuple[Track, int]:
+        """The track that an id names, and the number after which it is to be read on.
+
+        Raises:
+            Refusal: 400, where the id is none of this session's, or what followed it is gone.
+        """
+        tag, _, rest = event_id.partition("-")
+        number, _, after = rest.partition("-")
+        try:
+            if len(event_id) > _LONGEST_ID or tag.encode() != self.tag:
+                raise ValueError
+            track_number, seen = int(number, 16), int(after, 16)
+        except ValueError:
+            raise foreign() from None
+        if not (0 < track_number <= self._opened and 0 < seen <= self._number):
+            raise foreign()
+        track = self._tracks.get(track_number)
+        if track is not None and seen > track.last:
+            raise foreign()
+        if track is None or seen < track.dropped:
+            raise Refusal(
+                400,
+                "What followed this Last-Event-ID is not kept any more (`replay_events_max`,"
+                " `replay_bytes_max`, `replay_window`): ask again for what you need",
+            )
+        return track, seen
+
+    def forget(self, track: Track) -> None:
+        """Let go of a track that has ended."""
+        if self._tracks.pop(track.number, None) is not None:
+            while track.kept:
+                self._drop(track)
+
+    def close(self) -> None:
+        """The session has ended: no clocks any more, and nothing is found."""
+        self.closed = True
+        for track in list(self._tracks.values()):
+            track.stop_clock()
+            if track.ended and track.reader is None:
+                self.forget(track)
+
+    # The tracks' side
+
+    def next_number(self) -> int:
+        """The number of the session's next event."""
+        self._number += 1
+        return self._number
+
+    def added(self, size: int) -> None:
+        """Count an event that a track has kept, and drop the oldest beyond the bounds; the newest
+        one stays, since a reply that nobody else has must reach its reader."""
+        self.count += 1
+        self.size += size
+        while self.count > 1 and (self.count > self.limits.events or self.size > self.limits.size):
+            oldest = min((t for t in self._tracks.values() if t.kept), key=lambda t: t.kept[0][0])
+            self._drop(oldest)
+            if oldest.ended and not oldest.kept and oldest.reader is None:
+                oldest.stop_clock()
+                self.forget(oldest)
+
+    def _drop(self, track: Track) -> None:
+        track.dropped, event = track.kept.popleft()
+        self.count -= 1
+        self.size -= len(event)
+
+    def __repr__(self) -> str:
+        return f"<Events {len(self._tracks)} tracks, {self.count} events, {self.size} bytes>"
+
+
+def foreign() -> Refusal:
+    """An id that does not name an event of the session."""
+    return Refusal(
+        400,
+        "The Last-Event-ID is not of this session: leave it out to open the session's own stream",
+    )

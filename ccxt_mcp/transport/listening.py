@@ -1,0 +1,67 @@
+"""GET: the session's own stream, and reading on where a stream was cut.
+
+Owns: which track a GET reads and from where. Refuses: a GET without a session, a second stream of
+the session's own beside one that is being read, and ids of events that are not to be had.
+"""
+
+from __future__ import annotations
+
+from starlette.types import Receive, Send
+
+from ccxt_mcp.transport.events import RETRY, foreign
+from ccxt_mcp.transport.gate import Gate
+from ccxt_mcp.transport.reading import read
+from ccxt_mcp.transport.refusal import Refusal
+from ccxt_mcp.transport.resuming import PRIMED
+from ccxt_mcp.transport.session import Session
+from ccxt_mcp.transport.stream import Stream
+
+__all__ = ["listen"]
+
+
+async def listen(
+    session: Session, gate: Gate, last_event_id: str | None, receive: Receive, send: Send
+) -> None:
+    """Serve one GET of a session, until its client leaves or the stream ends.
+
+    Raises:
+        Refusal: 400 for an event id that is not to be had, 409 where the session's own stream is
+            being read, 503 while the server drains.
+    """
+    if last_event_id is not None:
+        if session.events is None:
+            raise foreign()
+        track, after = session.events.find(last_event_id)
+        # Not the gate's: what a call still under way has to say has nowhere else to go.
+        await read(track, after, b": open\n" + RETRY + b"\n", receive, send)
+        return
+    gate.check()
+    if session.stream is not None and session.stream.connected:
+        raise Refusal(409, "The session's stream is open already; close that one first")
+    if session.handshaken:
+        await _listen_resumably(session, receive, send)
+        return
+    session.stream = stream = Stream()
+    try:
+        await stream.serve(receive, send)
+    finally:
+        session.stream = None
+
+
+async def _listen_resumably(session: Session, receive: Receive, send: Send) -> None:
+    def abandoned() -> None:
+        track.close()
+        if session.stream is track:
+            session.stream = None
+
+    if session.stream is not None:
+        session.stream.close()
+    session.stream = track = session.open_track(abandoned)
+    opening = b": open\n\n"
+    if session.protocol_version in PRIMED:
+        opening += track.prime()
+    try:
+        await read(track, track.last, opening, receive, send)
+    finally:
+        if track.ended and session.stream is track:
+            session.stream = None

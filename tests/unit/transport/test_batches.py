@@ -1,0 +1,211 @@
+"""JSON-RPC batches, which one revision has: what is in them, who may send them, how they end."""
+
+import asyncio
+import json
+from typing import Any
+
+import httpx
+import pytest
+
+from ccxt_mcp.transport import responder
+from ccxt_mcp.transport.batch import MAX_BATCH
+from tests.unit.transport.asgi import Request
+from tests.unit.transport.talker import call, opened, post, resume, sessions, talking
+from tests.unit.transport.toy import INITIALIZE, toy_client
+from tests.unit.transport.toy import call as echo
+
+BATCHING = "2025-03-26"
+NOTE = {"jsonrpc": "2.0", "method": "notifications/initialized"}
+PING = {"jsonrpc": "2.0", "id": "p", "method": "ping"}
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients are watched from the first loop step."""
+    monkeypatch.setattr(responder, "WATCH_AFTER", 0.0)
+
+
+async def handshake(client: httpx.AsyncClient, version: str = BATCHING) -> dict[str, str]:
+    params = {**INITIALIZE["params"], "protocolVersion": version}
+    answer = await client.post("/mcp", json={**INITIALIZE, "params": params})
+    return {"Mcp-Session-Id": answer.headers["mcp-session-id"]}
+
+
+async def test_the_requests_of_a_batch_are_answered_as_one_array() -> None:
+    async with toy_client() as (_, client):
+        headers = await handshake(client)
+        batch = [echo("echo", "a", 1), NOTE, PING, echo("echo", "b", 2)]
+        answer = await client.post("/mcp", json=batch, headers=headers)
+        assert answer.headers["content-type"] == "application/json"
+        replies = {each["id"]: each["result"] for each in answer.json()}
+        assert set(replies) == {1, "p", 2}
+        assert replies[2]["structuredContent"] == {"value": "b"}
+
+
+async def test_calls_of_a_batch_take_their_lane_in_their_order() -> None:
+    async with toy_client() as (toy, client):
+        headers = await handshake(client)
+        batch = [echo("hold", str(number), number) for number in range(10)]
+        toy.go.set()
+        await client.post("/mcp", json=batch, headers=headers)
+        assert toy.order == [str(number) for number in range(10)]
+        assert toy.most_running == 1
+
+
+async def test_without_requests_there_is_nothing_to_answer() -> None:
+    async with toy_client() as (_, client):
+        headers = await handshake(client)
+        stray = {"jsonrpc": "2.0", "id": "ask-1", "result": {}}
+        answer = await client.post("/mcp", json=[NOTE, NOTE, stray], headers=headers)
+        assert (answer.status_code, answer.content) == (202, b"")
+
+
+async def test_what_is_no_message_is_told_in_its_place() -> None:
+    async with toy_client() as (_, client):
+        headers = await handshake(client)
+        batch = [PING, 7, {"jsonrpc": "2.0", "id": 5, "method": "tools/call", "params": []}, []]
+        replies = (await client.post("/mcp", json=batch, headers=headers)).json()
+        told = {str(each["id"]): each.get("error", {}).get("code") for each in replies}
+        assert told == {"p": None, "None": -32600, "5": -32602}
+        assert len(replies) == 4
+        alone = (await client.post("/mcp", json=[1], headers=headers)).json()
+        assert [each["error"]["code"] for each in alone] == [-32600]
+
+
+@pytest.mark.parametrize(
+    ("batch", "word"),
+    [
+        ([], "empty array"),
+        ([PING] * (MAX_BATCH + 1), f"at most {MAX_BATCH}"),
+        ([PING, INITIALIZE], "by itself"),
+    ],
+)
+async def test_a_batch_as_a_whole_may_be_refused(batch: list[Any], word: str) -> None:
+    async with toy_client() as (_, client):
+        headers = await handshake(client)
+        answer = await client.post("/mcp", json=batch, headers=headers)
+        assert answer.status_code == 400
+        assert word in answer.json()["error"]["message"]
+        most = await client.post("/mcp", json=[PING] * MAX_BATCH, headers=headers)
+        assert len(most.json()) == MAX_BATCH
+
+
+@pytest.mark.parametrize("version", ["2024-11-05", "2025-06-18", "2025-11-25"])
+async def test_other_revisions_have_no_batches(version: str) -> None:
+    async with toy_client() as (toy, client):
+        headers = await handshake(client, version)
+        for batch in ([echo("echo")], [NOTE]):
+            answer = await client.post("/mcp", json=batch, headers=headers)
+            assert answer.status_code == 400
+            message = answer.json()["error"]["message"]
+            assert BATCHING in message
+            assert version in message
+        assert toy.order == []
+
+
+async def test_a_named_session_says_that_it_speaks_the_revision() -> None:
+    async with toy_client() as (_, client):
+        says = {"MCP-Protocol-Version": BATCHING}
+        named = {"Mcp-Session-Id": "a"}
+        unknown = await client.post("/mcp", json=[PING], headers=named)
+        assert unknown.status_code == 404
+        answer = await client.post("/mcp", json=[PING], headers=named | says)
+        assert answer.json() == [{"jsonrpc": "2.0", "id": "p", "result": {}}]
+        silent = await client.post("/mcp", json=[PING], headers=named)
+        assert silent.status_code == 400
+        nameless = await client.post("/mcp", json=[PING], headers=says)
+        assert "Mcp-Session-Id is missing" in nameless.json()["error"]["message"]
+        gone = await client.post("/mcp", json=[PING], headers={"Mcp-Session-Id": "ccxtmcp-0"})
+        assert gone.status_code == 404
+
+
+async def test_a_batch_that_has_more_to_say_is_a_stream_of_replies() -> None:
+    async with talking() as (talker, app):
+        session = await opened(app, BATCHING)
+        request = post(app, session, [call("say", 1), call("say", 2), PING])
+        talker.tell(1)
+        await talker.told(1)
+        talker.tell(None, 2, None)
+        await request.done()
+        assert request.headers["content-type"] == "text/event-stream"
+        told = [e["params"]["progress"] for e in request.events() if "method" in e]
+        assert told == [1, 2]
+        replies = [event["id"] for event in request.events() if "result" in event]
+        assert sorted(map(str, replies)) == ["1", "2", "p"]
+        assert len(request.ids()) == len(request.events()) == 5
+
+
+async def test_a_client_of_streams_only_gets_each_reply_as_an_event() -> None:
+    async with toy_client() as (_, client):
+        headers = await handshake(client) | {"Accept": "text/event-stream"}
+        answer = await client.post("/mcp", json=[PING, echo("echo")], headers=headers)
+        data = [line[6:] for line in answer.text.splitlines() if line.startswith("data: ")]
+        assert [json.loads(each)["id"] for each in data] == ["p", 1]
+
+
+async def test_one_request_of_a_batch_is_cancelled_and_the_others_go_on() -> None:
+    async with talking() as (talker, app):
+        session = await opened(app, BATCHING)
+        request = post(app, session, [call("say", 1), call("say", 2)])
+        await talker.started.wait()
+        cancel = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}}
+        await post(app, session, [cancel]).done()
+        talker.tell(None)
+        await request.done()
+        replies = {each["id"]: each for each in json.loads(request.body)}
+        assert replies[1]["error"]["code"] == -32800
+        assert "result" in replies[2]
+
+
+async def test_a_cancellation_in_the_batch_itself_ends_what_stands_before_it() -> None:
+    async with talking() as (talker, app):
+        session = await opened(app, BATCHING)
+        cancel = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}}
+        request = await post(app, session, [call("say", 1), cancel]).done()
+        assert json.loads(request.body)[0]["error"]["code"] == -32800
+        assert talker.cancelled == 1
+
+
+async def test_a_client_that_leaves_ends_all_of_its_batch() -> None:
+    async with talking() as (talker, app):
+        session = await opened(app, BATCHING)
+        request = post(app, session, [call("say", 1), call("say", 2)])
+        await talker.started.wait()
+        request.leave()
+        await request.done()
+        assert request.status is None
+        (record,) = sessions(app)
+        assert (talker.cancelled, record.lane.busy, record.lane.waiting) == (1, False, 0)
+
+
+async def test_a_batch_that_was_cut_off_is_read_on() -> None:
+    async with talking() as (talker, app):
+        session = await opened(app, BATCHING)
+        request = post(app, session, [call("say", 1), call("say", 2)])
+        talker.tell(1)
+        await talker.told(1)
+        request.leave()
+        talker.tell(None, None)
+        await request.done()
+        again = await resume(app, session, request.ids()[-1]).done()
+        assert {event["id"] for event in again.events()} == {1, 2}
+
+
+async def test_the_end_of_the_session_ends_its_batch() -> None:
+    async with talking() as (talker, app):
+        session = await opened(app, BATCHING)
+        request = post(app, session, [call("say", 1), call("say", 2)])
+        await talker.started.wait()
+        await Request(app, "DELETE", mcp_session_id=session).done()
+        await request.done()
+        codes = [each["error"]["code"] for each in json.loads(request.body)]
+        assert codes == [-32800, -32800]
+
+
+async def test_a_draining_server_takes_no_batch_but_answers() -> None:
+    async with talking() as (_, app):
+        session = await opened(app, BATCHING)
+        async with asyncio.timeout(5):
+            await app.state.drain(5)
+        assert (await post(app, session, [call("say")]).done()).status == 503
+        assert (await post(app, session, [NOTE]).done()).status == 202
