@@ -54,7 +54,7 @@ test-clients: $(VENV)/dev $(VENV)/langgraph/ready ## foreign clients against the
 	LANGGRAPH_PYTHON=$(CURDIR)/$(VENV)/langgraph/bin/python $(BIN)/python -m pytest -m clients $(ARGS) tests/clients tests/e2e/test_concurrency_guide.py
 
 test-n8n: $(VENV)/dev ## a real n8n imports and executes examples/n8n/workflow.json (N8N=/path/to/n8n; see tests/clients/test_n8n.py)
-	$(BIN)/python -m pytest -m n8n $(ARGS) tests/clients tests/e2e/test_concurrency_guide.py
+	$(BIN)/python -m pytest -m n8n $(ARGS) tests/clients
 
 SUITE := tests/conformance/node_modules/installed
 
