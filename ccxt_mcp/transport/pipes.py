@@ -171,7 +171,8 @@ def _message(line: bytes) -> SessionMessage:
     Raises:
         Refusal: it is none; the text says why.
     """
-    parse(line)
+    if isinstance(parse(line), list):
+        raise Refusal(400, "JSON-RPC batches are not served here: send one message a line")
     try:
         return SessionMessage(jsonrpc_message_adapter.validate_json(line, by_name=False))
     except ValidationError:
