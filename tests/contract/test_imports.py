@@ -30,6 +30,7 @@ OUTSIDE = {
     "aiohttp": {"exchanges", "simulation"},
     "prometheus_client": {"ops"},
     "opentelemetry": {"telemetry", "ops"},
+    "rich": {"cli"},
 }
 """Library → the only rooms that may import it."""
 
