@@ -67,6 +67,7 @@ class Workflow:
             tools that the server does not declare to be reads, never are.
         http: a client to be used instead of an own one, for instance with a certificate authority
             or a proxy of yours; it is not closed.
+        catalogue: the server's tools as others have asked for them already; a pool shares one.
 
     Raises:
         ValueError: the name or the URL cannot be one, or a number is out of range.

@@ -155,20 +155,6 @@ async def test_a_cancelled_call_leaves_nothing_on_either_side(stack: Stack, era:
     await nothing_left(stack)
 
 
-async def test_a_call_that_is_cancelled_as_it_ends_its_workflow_leaves_no_session(
-    stack: Stack,
-) -> None:
-    """Its request may be on its way still, and arrive after the end of the session: that opened
-    it again by its name, and nobody ended it."""
-    for _ in range(20):
-        async with Workflow("w", stack.url) as workflow:
-            call = asyncio.create_task(workflow.call("get_ticker", TICKER))
-            await asyncio.sleep(0)
-            await until(lambda workflow=workflow: workflow.in_flight > 0)  # type: ignore[misc]
-            call.cancel()
-    await nothing_left(stack)
-
-
 async def test_the_callers_deadline_ends_a_read_and_tells_a_writes_fate(writing: Writing) -> None:
     stack = writing.stack
     async with Workflow("w", stack.url, timeout=0.3) as workflow:

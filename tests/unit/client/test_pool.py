@@ -224,6 +224,45 @@ async def test_a_workflow_that_is_closed_refuses_what_waits_in_its_line() -> Non
         assert await sessions(http) == {}
 
 
+class _Slow(httpx.AsyncBaseTransport):
+    """Calls take a moment to the server, also those whose caller has left; all else is quick."""
+
+    def __init__(self, server: httpx.AsyncClient) -> None:
+        self.server = server
+        self.sent: list[asyncio.Task[httpx.Response]] = []
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        content = await request.aread()
+
+        async def deliver() -> httpx.Response:
+            if b"tools/call" in content:
+                await asyncio.sleep(0.03)
+            copy = self.server.build_request(
+                request.method, request.url, content=content, headers=request.headers
+            )
+            return await self.server.send(copy)
+
+        self.sent.append(asyncio.create_task(deliver()))
+        answer = await asyncio.shield(self.sent[-1])
+        return httpx.Response(answer.status_code, headers=answer.headers, content=answer.content)
+
+
+async def test_a_call_that_is_given_up_just_before_the_end_leaves_no_session() -> None:
+    """Its request is on its way still. Arriving after the end of its session it opened that again,
+    by its name, and nobody ended it."""
+    async with toy_client() as (toy, server):
+        way = _Slow(server)
+        async with httpx.AsyncClient(transport=way) as http:
+            async with Workflow("w", URL, http=http) as workflow:
+                call = asyncio.create_task(workflow.call("echo"))
+                before = len(way.sent)
+                await until(lambda: len(way.sent) > before)
+                call.cancel()
+            await asyncio.wait(way.sent)
+        assert toy.order == [""]
+        assert await sessions(server) == {}
+
+
 @pytest.mark.parametrize(
     "wrong", [{"size": 0}, {"wait_max": 0}, {"strategy": "random"}, {"name": "a b"}]
 )
