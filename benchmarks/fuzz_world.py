@@ -313,7 +313,7 @@ class World:
         for session in self.registry._sessions.values():
             if session.requests or session.running or session.lane.busy or session.lane.waiting:
                 left.append(f"{session!r} requests={session.requests} running={session.running}")
-            if session.stream is not None:
+            if session.listening:
                 left.append(f"{session!r} with its stream open")
         return left
 

@@ -243,7 +243,8 @@ def leftovers(
             "requests": session.requests,
             "lane": session.lane.busy or session.lane.waiting,
             "running": session.running,
-            "stream": session.stream,
+            "stream": session.listening,
+            "questions": session.asking,
         }
         left += [f"{session}: {what} {value!r}" for what, value in held.items() if value]
     admission = product.calls.admission

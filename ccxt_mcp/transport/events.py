@@ -177,7 +177,10 @@ class Track:
 
     def _start_clock(self) -> None:
         self.stop_clock()
-        if not self._store.closed:
+        if self.ended and not self.kept:
+            # Nothing to come back for; a client that opens streams and leaves has no end otherwise.
+            self._store.forget(self)
+        elif not self._store.closed:
             loop = asyncio.get_running_loop()
             self._clock = loop.call_later(self._store.limits.window, self._overdue)
 

@@ -136,9 +136,9 @@ class _Exchange:
         self._session = session
         self._params = message.params
         self._outlet = outlet
-        asks, close_stream, close_standing = False, None, None
-        if outlet is not None:
-            asks = outlet.asks
+        asks = outlet is not None and outlet.asks
+        close_stream = close_standing = None
+        if outlet is not None and asks:
             close_stream, close_standing = outlet.closers()
         self.transport = _ASKING if asks else _TRANSPORT
         self.message_metadata = ServerMessageMetadata(

@@ -36,7 +36,7 @@ async def listen(
         await read(track, after, b": open\n" + RETRY + b"\n", receive, send)
         return
     gate.check()
-    if session.stream is not None and session.stream.connected:
+    if session.listening:
         raise Refusal(409, "The session's stream is open already; close that one first")
     if session.handshaken:
         await _listen_resumably(session, receive, send)

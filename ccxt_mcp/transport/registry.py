@@ -171,7 +171,7 @@ class Registry:
             "kinds": {kind.value: kinds.count(kind) for kind in Kind},
             "busy": sum(each.lane.busy for each in active),
             "waiting": sum(each.lane.waiting for each in active),
-            "streams": sum(each.stream is not None and each.stream.connected for each in active),
+            "streams": sum(each.listening for each in active),
         }
 
     def _add(

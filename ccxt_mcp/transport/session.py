@@ -188,6 +188,11 @@ class Session:
         """Whether its client went through ``initialize``: it can be asked, and read on."""
         return self.kind is Kind.MINTED and self.client_params is not None
 
+    @property
+    def listening(self) -> bool:
+        """Whether a connection reads the session's own stream."""
+        return self.stream is not None and self.stream.connected
+
     def open_track(self, abandoned: Callable[[], None]) -> Track:
         """Begin a stream whose events are kept; see ``Events.open``."""
         if self.events is None:

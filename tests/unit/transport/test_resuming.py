@@ -293,6 +293,35 @@ async def test_an_id_of_another_session_is_refused() -> None:
         assert (await resume(app, "named", theirs[0]).done()).status == 400
 
 
+async def test_a_session_and_its_events_are_its_principals() -> None:
+    tokens = {"one": {"token": "1" * 32}, "two": {"token": "2" * 32}}
+    async with talking(tokens=tokens) as (talker, app):
+        mine, theirs = ({"authorization": f"Bearer {str(n) * 32}"} for n in (1, 2))
+        session = await opened(app, **mine)
+        talker.tell(1, None)
+        request = await post(app, session, call("say"), **mine).done()
+        event_id = request.ids()[0]
+        assert (await resume(app, session, event_id, **theirs).done()).status == 404
+        own = await opened(app, **theirs)
+        assert (await resume(app, own, event_id, **theirs).done()).status == 400
+        again = await resume(app, session, event_id, **mine).done()
+        assert steps(again) == [1, "say"]
+
+
+async def test_streams_that_are_opened_and_left_leave_nothing() -> None:
+    """Each would be remembered for the whole window: memory without end."""
+    async with talking() as (_, app):
+        session = await opened(app)
+        for _ in range(20):
+            listening = Request(app, "GET", mcp_session_id=session)
+            await listening.until(b"data:\n\n")
+            listening.leave()
+            await listening.done()
+        (record,) = sessions(app)
+        assert record.events is not None
+        assert len(record.events._tracks) == 1
+
+
 async def test_a_flood_keeps_to_its_bounds_and_what_went_for_room_is_refused_in_words() -> None:
     async with talking(replay_events_max=10, replay_bytes_max=1024) as (_, app):
         session = await opened(app)
