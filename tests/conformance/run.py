@@ -182,8 +182,9 @@ def main() -> int:
     page = PAGE.read_text()
     if arguments.write:
         PAGE.write_text(document(page, generated))
-    elif arguments.check and document(page, generated) != page:
-        problems.append("docs/CONFORMANCE.md is not what was found: `--write` renews it")
+    elif arguments.check:
+        if document(page, generated) != page:
+            problems.append("docs/CONFORMANCE.md is not what was found: `--write` renews it")
     else:
         print(generated)
     for problem in problems:
