@@ -19,7 +19,7 @@ help: ## list the targets
 $(VENV)/run: requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "ccxt-mcp needs Python 3.11 or newer: install it, or give make PYTHON=/path/to/python3" >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "setting up $(VENV) (once)" >&2
+	@echo "setting up $(VENV) (once; downloads for a minute or so, 200 MB installed)" >&2
 	@$(PIP) install --require-hashes -r requirements.lock
 	@$(PIP) install --no-deps --no-build-isolation --no-index -e .
 	@touch $@

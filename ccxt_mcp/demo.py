@@ -21,6 +21,7 @@ from ccxt_mcp.product import Product, assemble
 from ccxt_mcp.serving import bind, run_until_stopped, serving
 from ccxt_mcp.settings import Settings
 from ccxt_mcp.simulation import (
+    DEMO_CONTRACTS,
     DemoAccount,
     SimulatedExchange,
     SimulationConfig,
@@ -41,7 +42,7 @@ def _say(text: str) -> None:
 @asynccontextmanager
 async def _demo(host: str, port: int) -> AsyncIterator[tuple[Product, tuple[DemoAccount, ...]]]:
     """The venue, and a product whose default exchange is that venue."""
-    venue, accounts = demo_venue(seed=_SEED, linear_symbols=8)
+    venue, accounts = demo_venue(seed=_SEED, linear_symbols=DEMO_CONTRACTS)
     config = SimulationConfig(latency_ms=_LATENCY_MS)
     async with SimulatedExchange(config, venue=venue) as exchange:
         # Not `load_settings`: neither a configuration file nor the environment has a say here.
@@ -99,6 +100,9 @@ Try it from another terminal:
   curl -s {url}{MCP_PATH} -H 'Content-Type: application/json' \\
     -H 'Mcp-Session-Id: workflow-orders-monitoring' \\
     -d '{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"get_open_orders"}}}}'
+
+  .venv/bin/ccxt-mcp call account_balance --url {url}
+  .venv/bin/ccxt-mcp status --url {url}
 
 Ctrl-C stops it."""
             )

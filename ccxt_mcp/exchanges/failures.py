@@ -88,6 +88,8 @@ HINTS: dict[str, str] = {
     "ManualInteractionNeeded": "Log in at the exchange itself and do what its words ask for.",
     "BadRequest": "Read the exchange's words in the message, then correct the argument.",
     "NoChange": "Nothing is to be done: it is already as asked.",
+    "RequestTimeout": "Try again; if it lasts, the exchange is slow, or `ccxt_timeout` is too short"
+    " for it.",
     "MarginModeAlreadySet": "Nothing is to be done: the margin mode is already as asked.",
     "MarketClosed": "The market is closed or halted; `get_markets` shows which are active.",
     "ContractUnavailable": "The contract has expired or is not traded; `get_markets` shows which"

@@ -6,7 +6,13 @@ else of ccxt_mcp.
 
 from ccxt_mcp.simulation.accounts import derive_keys, owner_of
 from ccxt_mcp.simulation.counters import Counters, CounterSnapshot
-from ccxt_mcp.simulation.demo import DEMO_NAMES, DemoAccount, demo_accounts, demo_venue
+from ccxt_mcp.simulation.demo import (
+    DEMO_CONTRACTS,
+    DEMO_NAMES,
+    DemoAccount,
+    demo_accounts,
+    demo_venue,
+)
 from ccxt_mcp.simulation.faults import Fault, FaultKind, FaultPlan
 from ccxt_mcp.simulation.kraken import KrakenLimits
 from ccxt_mcp.simulation.kraken_names import kraken_keys, kraken_secret
@@ -16,6 +22,7 @@ from ccxt_mcp.simulation.server import SimulatedExchange, SimulationConfig, run_
 from ccxt_mcp.simulation.venue import Venue, system_clock
 
 __all__ = [
+    "DEMO_CONTRACTS",
     "DEMO_NAMES",
     "MAX_EXTRA_SYMBOLS",
     "Account",

@@ -13,9 +13,11 @@ from ccxt_mcp.simulation.accounts import derive_keys
 from ccxt_mcp.simulation.kraken_names import kraken_keys
 from ccxt_mcp.simulation.venue import Venue, system_clock
 
-__all__ = ["DEMO_NAMES", "DemoAccount", "demo_accounts", "demo_venue"]
+__all__ = ["DEMO_CONTRACTS", "DEMO_NAMES", "DemoAccount", "demo_accounts", "demo_venue"]
 
 DEMO_NAMES = ("main", "second")
+DEMO_CONTRACTS = 8
+"""Perpetual contracts that the demonstration lists."""
 
 
 class DemoAccount(NamedTuple):

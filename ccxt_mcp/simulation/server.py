@@ -19,7 +19,7 @@ from aiohttp.web_protocol import RequestHandler
 from ccxt_mcp.simulation import control
 from ccxt_mcp.simulation.binance import DEFAULT_RATE_LIMIT, BinanceDialect
 from ccxt_mcp.simulation.counters import UNKNOWN_KEY, Counters
-from ccxt_mcp.simulation.demo import demo_venue
+from ccxt_mcp.simulation.demo import DEMO_CONTRACTS, demo_venue
 from ccxt_mcp.simulation.dialect import Dialect, WireAnswer, WireRequest
 from ccxt_mcp.simulation.faults import FaultPlan
 from ccxt_mcp.simulation.inflict import inflict, respond
@@ -251,7 +251,7 @@ async def run_simulation(
         jitter_ms=jitter_ms,
         rate_limit=rate_limit,
     )
-    venue, _ = demo_venue(seed)
+    venue, _ = demo_venue(seed, linear_symbols=DEMO_CONTRACTS)
     async with SimulatedExchange(config, venue=venue) as sim:
         ready(sim)
         await asyncio.get_running_loop().create_future()

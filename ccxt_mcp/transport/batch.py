@@ -104,6 +104,8 @@ async def serve(
                 replies.append(encode(entry.body()))
             elif entry.is_request:
                 group.create_task(one(entry))
+                # A list is answered without a pause: a hundred of them would be one, for everybody.
+                await asyncio.sleep(0)
             else:
                 await asyncio.sleep(0)
                 await notify(entry)

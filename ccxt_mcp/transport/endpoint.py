@@ -37,6 +37,7 @@ from ccxt_mcp.transport.wire import (
     check_content_type,
     parse,
     read_body,
+    reads_streams,
 )
 
 __all__ = ["Endpoint"]
@@ -162,6 +163,7 @@ class Endpoint:
     async def _post(self, scope: Scope, headers: _Headers, receive: Receive, send: Send) -> None:
         check_content_type(headers.content_type)
         json, sse = accepts(headers.accept)
+        sse = sse and (not json or reads_streams(headers.accept))
         if not json and not sse:
             raise Refusal(
                 406, "Answers are `application/json` or `text/event-stream`: accept one of them"

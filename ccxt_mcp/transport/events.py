@@ -11,6 +11,7 @@ one is refused rather than misread; numbers rise over all tracks of the session.
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 from collections import deque
 from collections.abc import Callable
@@ -23,7 +24,7 @@ __all__ = ["RETRY", "Events", "Reader", "Replay", "Track", "foreign"]
 RETRY = b"retry: 1000\n"
 """What clients are told to wait, in milliseconds, before they ask for the rest of a stream."""
 
-_LONGEST_ID = 64
+_ID = re.compile(r"([0-9a-f]{8})-([0-9a-f]{1,15})-([0-9a-f]{1,15})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,14 +222,10 @@ class Events:
         Raises:
             Refusal: 400, where the id is none of this session's, or what followed it is gone.
         """
-        tag, _, rest = event_id.partition("-")
-        number, _, after = rest.partition("-")
-        try:
-            if len(event_id) > _LONGEST_ID or tag.encode() != self.tag:
-                raise ValueError
-            track_number, seen = int(number, 16), int(after, 16)
-        except ValueError:
-            raise foreign() from None
+        named = _ID.fullmatch(event_id)
+        if named is None or named[1].encode() != self.tag:
+            raise foreign()
+        track_number, seen = int(named[2], 16), int(named[3], 16)
         if not (0 < track_number <= self._opened and 0 < seen <= self._number):
             raise foreign()
         track = self._tracks.get(track_number)

@@ -28,6 +28,7 @@ __all__ = [
     "envelope",
     "parse",
     "read_body",
+    "reads_streams",
     "replayed",
 ]
 
@@ -141,6 +142,15 @@ def accepts(value: bytes | None) -> tuple[bool, bool]:
             case b"text/event-stream" | b"text/*":
                 sse = True
     return json, sse
+
+
+def reads_streams(accept: bytes | None) -> bool:
+    """Whether a client says by name that it reads event streams.
+
+    ``*/*`` is what curl, ``fetch`` and HTTP libraries send without being asked; who writes no more
+    than that parses one JSON object.
+    """
+    return accept is not None and b"text/" in accept.lower()
 
 
 def parse(body: bytes) -> Message | list[Any]:

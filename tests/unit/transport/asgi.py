@@ -24,9 +24,12 @@ class Request:
         slow: bool = False,
         **headers: str,
     ) -> None:
-        pairs = {"host": "localhost", "content-type": "application/json"} | {
-            name.replace("_", "-"): value for name, value in headers.items()
-        }
+        pairs = {
+            "host": "localhost",
+            "content-type": "application/json",
+            # As the protocol's clients write it.
+            "accept": "application/json, text/event-stream",
+        } | {name.replace("_", "-"): value for name, value in headers.items()}
         scope = {
             "type": "http",
             "asgi": {"version": "3.0"},

@@ -138,9 +138,11 @@ async def test_silence_turns_the_answer_into_a_stream_with_keep_alives() -> None
         assert reply["result"]["content"][0]["text"] == "wait"
 
 
-async def test_silence_changes_nothing_for_a_client_that_takes_json_only() -> None:
+@pytest.mark.parametrize("accept", ["application/json", "*/*", ""])
+async def test_silence_changes_nothing_for_a_client_that_names_no_stream(accept: str) -> None:
+    """`fetch` and curl send `*/*` and parse one JSON object: a stream with comments breaks them."""
     async with slow_app() as (slow, app):
-        request = Request(app, "POST", call("wait"), mcp_session_id="a", accept="application/json")
+        request = Request(app, "POST", call("wait"), mcp_session_id="a", accept=accept)
         await slow.started.wait()
         await asyncio.sleep(0.12)  # two silences long: this is about time passing
         assert request.status is None
@@ -150,7 +152,9 @@ async def test_silence_changes_nothing_for_a_client_that_takes_json_only() -> No
 
 async def test_a_running_call_is_cancelled_by_its_id() -> None:
     async with slow_app() as (slow, app):
-        request = Request(app, "POST", call("wait", "x"), mcp_session_id="a", accept="*/*")
+        request = Request(
+            app, "POST", call("wait", "x"), mcp_session_id="a", accept="application/json, text/*"
+        )
         await slow.started.wait()
         told = await Request(app, "POST", cancel("x"), mcp_session_id="a").done()
         assert told.status == 202

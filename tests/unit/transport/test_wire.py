@@ -12,6 +12,7 @@ from ccxt_mcp.transport.wire import (
     check_content_type,
     parse,
     read_body,
+    reads_streams,
 )
 
 
@@ -136,3 +137,20 @@ async def test_a_body_in_pieces_is_put_together() -> None:
     first: AsgiMessage = {"type": "http.request", "body": b"12", "more_body": True}
     last: AsgiMessage = {"type": "http.request", "body": b"34", "more_body": False}
     assert await read_body(feed(first, last), b"4", 10) == b"1234"
+
+
+@pytest.mark.parametrize(
+    ("header", "reads"),
+    [
+        (None, False),
+        (b"", False),
+        (b"*/*", False),
+        (b"application/json", False),
+        (b"application/json, text/event-stream", True),
+        (b"Text/Event-Stream", True),
+        (b"text/*", True),
+    ],
+)
+def test_only_who_names_event_streams_reads_them(header: bytes | None, reads: bool) -> None:
+    """`*/*` counted as well, curl and `fetch` get a stream after 15 s where they parse JSON."""
+    assert reads_streams(header) is reads
