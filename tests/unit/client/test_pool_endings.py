@@ -24,11 +24,10 @@ async def test_a_call_whose_turn_comes_just_before_the_end_is_not_sent() -> None
     """Its session was opened after the end, the order sent in it, and nobody ended the session."""
     server = Scripted(None, FINE)
     async with httpx.AsyncClient(transport=Way(server)) as http:
-        async with SessionPool(1, URL, http=http) as pool:
-            async with pool.session() as workflow:
-                await workflow.call(READ)
-                waiting = asyncio.create_task(pool.call(WRITE))
-                await settled(pool)
+        async with SessionPool(1, URL, http=http) as pool, pool.session() as workflow:
+            await workflow.call(READ)
+            waiting = asyncio.create_task(pool.call(WRITE))
+            await settled(pool)
             # Its turn has come, and it does not know yet.
         with pytest.raises(CallFailed, match="cancelled"):
             await waiting
