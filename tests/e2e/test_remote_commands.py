@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 import re
@@ -18,7 +19,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from ccxt_mcp.cli.call import values
-from ccxt_mcp.cli.output import json_text
+from ccxt_mcp.cli.output import json_text, written
 from ccxt_mcp.cli.remote import printable
 from ccxt_mcp.cli.status import page
 from ccxt_mcp.client import Health, SessionHealth
@@ -263,12 +264,14 @@ async def test_a_result_that_cannot_be_written_is_no_failed_call(stack: Stack, t
     assert err.count(b"\n") == 1
 
 
-async def test_a_terminal_of_few_letters_gets_the_others_escaped(stack: Stack) -> None:
-    code, out, err = await command(
-        *("call", "get_ticker", "symbol=BTC/USDT", "--url", stack.url), PYTHONIOENCODING="ascii"
-    )
-    assert (code, err) == (0, "")
-    assert json.loads(out)["ticker"]
+def test_a_terminal_of_few_letters_gets_the_others_escaped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The call had been carried out, and there was a traceback in the place of its result."""
+    file = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(file, "ascii"))
+    assert written(json_text({"a": "é😀"})) is None
+    assert file.getvalue() == b'{"a": "\\u00e9\\ud83d\\ude00"}\n'
 
 
 async def test_whoever_leaves_a_watched_status_sees_no_traceback(stack: Stack) -> None:

@@ -94,17 +94,19 @@ async def test_a_session_whose_caller_left_is_taken_last_and_looked_at() -> None
     """A read that was given up may be ending still; another session is free at once."""
     server = Scripted(None, FINE)
     way = Way(server, asyncio.Event())
-    async with httpx.AsyncClient(transport=way) as http:
-        async with SessionPool(2, URL, http=http, strategy="least_busy") as pool:
-            call = asyncio.create_task(pool.call(READ))
-            async with asyncio.timeout(5):
-                await way.called.wait()
-            call.cancel()
-            await asyncio.wait({call})
-            assert way.go is not None
-            way.go.set()
+    async with (
+        httpx.AsyncClient(transport=way) as http,
+        SessionPool(2, URL, http=http, strategy="least_busy") as pool,
+    ):
+        call = asyncio.create_task(pool.call(READ))
+        async with asyncio.timeout(5):
+            await way.called.wait()
+        call.cancel()
+        await asyncio.wait({call})
+        assert way.go is not None
+        way.go.set()
+        await pool.call(READ)
+        assert (pool.stats().opened, server.seen["ping"]) == (2, 0)
+        async with pool.session():
             await pool.call(READ)
-            assert (pool.stats().opened, server.seen["ping"]) == (2, 0)
-            async with pool.session():
-                await pool.call(READ)
-            assert server.seen["ping"] == 1
+        assert server.seen["ping"] == 1
