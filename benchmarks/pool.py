@@ -32,7 +32,8 @@ import psutil
 
 from benchmarks.processes import environment
 from benchmarks.stage import free_port
-from ccxt_mcp.client import CallFailed, SessionPool, health
+from ccxt_mcp.client import CallFailed, Health, SessionPool, health
+from ccxt_mcp.client.address import http_client
 from ccxt_mcp.client.failures import CLIENT_CODES
 from ccxt_mcp.client.wire import Era
 from ccxt_mcp.errors import Code
@@ -90,6 +91,8 @@ class _Server:
     def __init__(self, home: Path, sim: SimulatedExchange, accounts: Any) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
+        # One for all looks: a client of each its own takes more CPU than all the calls.
+        self._http = http_client(self.url, 4)
         self._home = home
         self._process: asyncio.subprocess.Process | None = None
         lines = ['default_exchange = "paper"', "exchange_keys_from_env = false"]
@@ -116,9 +119,16 @@ class _Server:
         async with asyncio.timeout(_STARTING):
             while True:
                 with suppress(CallFailed):
-                    if (await health(self.url)).status == "healthy":
+                    if (await self.health()).status == "healthy":
                         return
                 await asyncio.sleep(0.05)
+
+    async def health(self) -> Health:
+        return await health(self.url, http=self._http)
+
+    async def end(self) -> None:
+        await self.stop(signal.SIGTERM)
+        await self._http.aclose()
 
     async def stop(self, how: signal.Signals) -> None:
         process = self._process
@@ -198,7 +208,7 @@ class _Storm:
     async def watch(self) -> None:
         while True:
             with suppress(CallFailed):
-                active = (await health(self.server.url)).active_sessions or 0
+                active = (await self.server.health()).active_sessions or 0
                 self.seen.most_sessions = max(self.seen.most_sessions, active)
             await asyncio.sleep(0.1)
 
@@ -214,8 +224,8 @@ async def storm(
     with tempfile.TemporaryDirectory() as home:
         async with SimulatedExchange(config, venue=venue) as sim:
             server = _Server(Path(home), sim, accounts)
-            await server.start()
             try:
+                await server.start()
                 strategy = random.Random(seed).choice(("round_robin", "least_busy"))
                 pool = SessionPool(
                     size,
@@ -244,7 +254,7 @@ async def storm(
                 await pool.aclose()
                 seen.wrong += await _left_there(server, sim)
             finally:
-                await server.stop(signal.SIGTERM)
+                await server.end()
             seen.wrong += server.complaints()
     # Not before: the exchange's end of the server's connections is in this process too.
     seen.wrong += await _left_here(before, files)
@@ -259,7 +269,7 @@ async def _left_there(server: _Server, sim: SimulatedExchange) -> list[str]:
     """What the closed pool left at the server and at the exchange."""
 
     async def look() -> list[str]:
-        report = await health(server.url)
+        report = await server.health()
         left = [f"at the server: {session}" for session in report.sessions or ()]
         if n := sim.counters.in_flight:
             left.append(f"{n} requests at the exchange")

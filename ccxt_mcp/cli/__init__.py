@@ -37,9 +37,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Returns the process's exit code: 0 fine, 1 what the command found is not, 2 configuration or
-    usage.
+    usage, 3 the output could not be written. An interrupted command has ended well, unless it sets
+    ``interrupted``.
     """
-    arguments = parser().parse_args(argv)
+    top = parser()
+    arguments, left = top.parse_known_args(argv)
+    # argparse takes a command's words only as long as no option comes between them.
+    if left and (not hasattr(arguments, "words") or any(word.startswith("-") for word in left)):
+        top.error(f"unrecognized arguments: {' '.join(left)}")
+    if left:
+        arguments.words += left
     command: Callable[[argparse.Namespace], Coroutine[Any, Any, int | None]] = arguments.command
     try:
         return run(command(arguments)) or 0
@@ -47,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"ccxt-mcp: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        return 0
+        return int(getattr(arguments, "interrupted", 0))
 
 
 def parser() -> argparse.ArgumentParser:

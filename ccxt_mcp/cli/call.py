@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
-import sys
+import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
+from ccxt_mcp.cli.output import NOT_WRITTEN, json_text, written
 from ccxt_mcp.cli.remote import add_server, printable, seconds, server_url, token_of
 from ccxt_mcp.cli.running import Commands, say
 from ccxt_mcp.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from ccxt_mcp.client import CallFailed
+    from ccxt_mcp.client import CallFailed, Workflow
 
 __all__ = ["add_to", "values"]
 
@@ -26,8 +28,12 @@ examples:
   ccxt-mcp call call_read_method method=fetchTime 'arguments={}'
   CCXT_MCP_TOKEN=… ccxt-mcp call account_balance --url https://ccxt.internal
 
-The result is JSON on standard output. A failure is a text on standard error, with exit code 1.
+The result is JSON on standard output. A failure is a text on standard error, with exit code 1; 3 if
+the call was carried out and its result could not be written, 130 if it was interrupted. Before a
+write is sent again look whether it has happened, where the text says so.
 """
+_INTERRUPTED = 130
+"""The exit code of what was ended by Ctrl-C."""
 
 
 def add_to(commands: Commands) -> None:
@@ -40,7 +46,7 @@ def add_to(commands: Commands) -> None:
     )
     call.add_argument("tool", nargs="?", metavar="TOOL", help="its name (see --list)")
     call.add_argument(
-        "arguments",
+        "words",
         nargs="*",
         metavar="KEY=VALUE",
         help="an argument; arrays are JSON, or items with commas between, or repeated; objects"
@@ -57,7 +63,7 @@ def add_to(commands: Commands) -> None:
     call.add_argument(
         "--timeout", type=seconds, default=90.0, metavar="SECONDS", help="for the call (90)"
     )
-    call.set_defaults(command=_call)
+    call.set_defaults(command=_call, interrupted=_INTERRUPTED)
 
 
 async def _call(arguments: argparse.Namespace) -> int:
@@ -66,24 +72,49 @@ async def _call(arguments: argparse.Namespace) -> int:
     if (arguments.tool is None) == (not arguments.list):
         raise ConfigurationError("call: name a TOOL, or ask for all of them with --list")
     url, token = server_url(arguments), token_of(arguments)
-    given = _pairs(arguments.arguments)
+    given = _pairs(arguments.words)
     try:
         workflow = Workflow(arguments.session, url, token=token, timeout=arguments.timeout)
     except ValueError as error:
         raise ConfigurationError(f"--session: {error}") from None
+    code = None
     try:
         async with workflow:
-            tools = await workflow.tools()
-            if arguments.list:
-                _print_tools(tools, as_json=arguments.json)
-                return 0
-            result = await workflow.call(
-                arguments.tool, values(given, _schema(arguments.tool, tools))
-            )
+            code = await _made(workflow, arguments, given)
     except CallFailed as failure:
         _say(failure, as_json=arguments.json)
         return 1
-    print(json.dumps(result, ensure_ascii=False, indent=None if arguments.json else 2))
+    except asyncio.CancelledError:
+        # Ctrl-C; what is to be said of it is said before the session is ended.
+        return _INTERRUPTED if code is None else code
+    return code
+
+
+async def _made(
+    workflow: Workflow, arguments: argparse.Namespace, given: Mapping[str, Sequence[str]]
+) -> int:
+    """Make the call, and write its result before anything else can happen to it."""
+    from ccxt_mcp.client.failures import Fate, failed, outcome_unknown
+
+    try:
+        tools = await workflow.tools()
+        if arguments.list:
+            return _print_tools(tools, as_json=arguments.json)
+        result = await workflow.call(arguments.tool, values(given, _schema(arguments.tool, tools)))
+    except TypeError as error:
+        raise ConfigurationError(f"call: {error}") from None
+    except asyncio.CancelledError:
+        if workflow.unsettled is None:
+            stopped = failed("cancelled", "interrupted", Fate.NOT_STARTED)
+        else:
+            stopped = outcome_unknown(arguments.tool, "it was interrupted before its answer came")
+        _say(stopped, as_json=arguments.json)
+        raise
+    failure = written(json_text(result, indent=None if arguments.json else 2))
+    if failure is not None:
+        words = f"the call was carried out, but its result could not be written: {failure}"
+        say(f"ccxt-mcp: {printable(words)}")
+        return NOT_WRITTEN
     return 0
 
 
@@ -152,10 +183,20 @@ def _value(text: str, spec: Mapping[str, Any]) -> Any:
 
 
 def _json(text: str) -> Any:
+    """The value, None if it is none. What JSON cannot hold stays a text, as NaN and 1e400."""
     try:
-        return json.loads(text)
-    except ValueError:
+        return json.loads(text, parse_constant=_no_number, parse_float=_finite)
+    except (ValueError, RecursionError):
         return None
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    return value if math.isfinite(value) else _no_number(text)
+
+
+def _no_number(text: str) -> NoReturn:
+    raise ValueError(f"{text} is not JSON")
 
 
 def _schema(name: str, tools: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
@@ -166,10 +207,9 @@ def _schema(name: str, tools: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
     return {}
 
 
-def _print_tools(tools: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
+def _print_tools(tools: Sequence[Mapping[str, Any]], *, as_json: bool) -> int:
     if as_json:
-        print(json.dumps(tools, ensure_ascii=False))
-        return
+        return NOT_WRITTEN if written(json_text(tools)) else 0
     from rich.table import Table
     from rich.text import Text
 
@@ -177,16 +217,18 @@ def _print_tools(tools: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
 
     table = Table("Tool", "What it does", "Arguments (those it needs in bold)")
     for tool in tools:
-        schema = _schema(tool["name"], tools)
+        name = tool.get("name")
+        if not isinstance(name, str):
+            continue
+        schema = _schema(name, tools)
         needed = schema.get("required", ())
         shown = Text(" ").join(
-            Text(printable(name), "bold" if name in needed else "")
-            for name in schema.get("properties", {})
+            Text(printable(key), "bold" if key in needed else "")
+            for key in schema.get("properties", {})
         )
-        table.add_row(
-            Text(printable(tool["name"])), Text(printable(str(tool.get("title", "")))), shown
-        )
+        table.add_row(Text(printable(name)), Text(printable(str(tool.get("title", "")))), shown)
     console().print(table)
+    return 0
 
 
 def _say(failure: CallFailed, *, as_json: bool) -> None:
@@ -203,4 +245,4 @@ def _say(failure: CallFailed, *, as_json: bool) -> None:
         "details": failure.details,
     }
     known = {key: value for key, value in told.items() if value is not None}
-    print(json.dumps({"error": known}, ensure_ascii=False), file=sys.stderr)
+    say(json_text({"error": known}))

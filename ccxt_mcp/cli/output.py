@@ -1,15 +1,23 @@
-"""The one place that makes a console: tables and colours for people.
+"""Output: tables and colours for people, JSON for programs.
 
-Refuses: colours and other escape codes where nobody sees them, and where ``NO_COLOR`` is set.
+Refuses: colours and other escape codes where nobody sees them, and where ``NO_COLOR`` is set; and
+to lose without a word what could not be written.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import sys
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
+if TYPE_CHECKING:
+    from rich.console import Console
 
-__all__ = ["console"]
+__all__ = ["NOT_WRITTEN", "console", "json_text", "written"]
+
+NOT_WRITTEN = 3
+"""The exit code of a command that did what it was asked and could not write it down."""
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -17,5 +25,57 @@ def console(*, stderr: bool = False) -> Console:
 
     Rich leaves bold and italics on with ``NO_COLOR``; here it means plain text.
     """
+    from rich.console import Console
+
     plain = bool(os.environ.get("NO_COLOR"))
     return Console(stderr=stderr, color_system=None if plain else "auto", highlight=False)
+
+
+def json_text(value: Any, *, indent: int | None = None) -> str:
+    """JSON that no terminal obeys: what is not printable is escaped, also beyond ASCII."""
+    try:
+        text = json.dumps(value, ensure_ascii=False, indent=indent)
+    except RecursionError:
+        # Indenting goes deeper than the reading did.
+        text = json.dumps(value, ensure_ascii=False)
+    return "".join(
+        letter if letter.isprintable() or letter == "\n" else _escaped(letter) for letter in text
+    )
+
+
+def _escaped(letter: str) -> str:
+    # DEL is the one character that JSON leaves as it is within ASCII.
+    return "\\u007f" if letter == "\x7f" else json.dumps(letter)[1:-1]
+
+
+def written(text: str) -> OSError | None:
+    """Write a line to standard output; what prevented it, or None.
+
+    Characters that it has not are escaped as JSON does.
+    """
+    out = sys.stdout
+    if out is None:
+        return OSError("standard output is closed")
+    encoding = out.encoding or "utf-8"
+    line = "".join(
+        letter if letter.isascii() or _fits(letter, encoding) else _escaped(letter)
+        for letter in text
+    )
+    try:
+        out.write(line + "\n")
+        out.flush()
+    except OSError as error:
+        # What is still in the buffer would fail once more at the end of the process.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, out.fileno())
+        os.close(nowhere)
+        return error
+    return None
+
+
+def _fits(letter: str, encoding: str) -> bool:
+    try:
+        letter.encode(encoding)
+    except UnicodeError:
+        return False
+    return True

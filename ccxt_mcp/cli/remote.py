@@ -38,7 +38,7 @@ def server_url(arguments: argparse.Namespace) -> str:
     Raises:
         ConfigurationError: it cannot be one.
     """
-    from ccxt_mcp.client.wire import base_of
+    from ccxt_mcp.client.address import base_of
 
     try:
         return base_of(arguments.url)
@@ -66,8 +66,12 @@ def token_of(arguments: argparse.Namespace) -> str | None:
         where = f"--token-env {arguments.token_env or _TOKEN}"
     if not token:
         raise ConfigurationError(f"{where}: it is empty or not set")
-    if not (token.isascii() and token.isprintable()) or " " in token:
-        raise ConfigurationError(f"{where}: a token has no blanks and no special characters")
+    from ccxt_mcp.client.address import authorization
+
+    try:
+        authorization(token)
+    except ValueError as error:
+        raise ConfigurationError(f"{where}: {error}") from None
     return str(token)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -18,12 +19,22 @@ __all__ = ["Commands", "described", "port", "run", "say", "single_exchanges"]
 
 def run(main: Coroutine[Any, Any, int | None]) -> int | None:
     """Run a command on the fastest event loop that there is."""
+    _fill_standard_files()
     try:
         import uvloop
     except ImportError:
         return asyncio.run(main)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(main)
+
+
+def _fill_standard_files() -> None:
+    """Where one of the three is closed, the event loop or a connection would get its number."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
 
 
 def single_exchanges() -> None:

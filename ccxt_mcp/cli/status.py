@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from ccxt_mcp.cli.output import NOT_WRITTEN, json_text, written
 from ccxt_mcp.cli.remote import add_server, printable, seconds, server_url, token_of
 from ccxt_mcp.cli.running import Commands, say
 
@@ -74,7 +74,8 @@ async def _status(arguments: argparse.Namespace) -> int:
                 return 1
         else:
             if arguments.json:
-                print(json.dumps(asdict(report), ensure_ascii=False), flush=True)
+                if written(json_text(asdict(report))) is not None:
+                    return NOT_WRITTEN
             else:
                 from ccxt_mcp.cli.output import console
 
@@ -109,11 +110,11 @@ def page(url: str, report: Health, height: int | None = None) -> RenderableType:
     from rich.text import Text
 
     head = Text(f"{url}  ")
-    head.append(report.status, "green" if report.status == "healthy" else "red")
+    head.append(printable(report.status), "green" if report.status == "healthy" else "red")
     if report.sessions is None:
         why = "its sessions are shown to its own machine, or to a token with the scope `ops`"
         return Group(head, Text(why, "dim"))
-    head.append(f"  {report.version}, since {report.started_at}\n", "dim")
+    head.append(f"  {_shown(report.version)}, since {_shown(report.started_at)}\n", "dim")
     head.append(
         f"{report.active_sessions} sessions, {report.connections} connections, exchanges: "
         + (", ".join(map(printable, report.exchanges or ())) or "none yet")
@@ -140,8 +141,8 @@ def _row(session: SessionHealth, now: datetime) -> list[str]:
     return [
         printable(session.session_id),
         printable(session.client or session.kind),
-        session.client_ip or "-",
-        printable(session.principal or "-"),
+        _shown(session.client_ip),
+        _shown(session.principal),
         _ago(session.last_activity, now),
         str(session.in_flight),
         str(session.queued),
@@ -153,6 +154,10 @@ def _row(session: SessionHealth, now: datetime) -> list[str]:
             for each in (session.latency_p50_ms, session.latency_p95_ms)
         ),
     ]
+
+
+def _shown(text: str | None) -> str:
+    return printable(text or "-")
 
 
 def _ago(moment: str, now: datetime) -> str:

@@ -7,16 +7,20 @@ Refuses: sessions of MCP; it is one plain HTTP request.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
+from typing import Any, TypeVar, overload
 
 import httpx
 
-from ccxt_mcp.client.failures import Fate, failed
-from ccxt_mcp.client.wire import base_of, http_client, refusal_of, transport_failure
+from ccxt_mcp.client.address import authorization, base_of, http_client
+from ccxt_mcp.client.failures import CallFailed, Fate, failed
+from ccxt_mcp.client.reading import content_of, json_of, refusal_of
+from ccxt_mcp.client.wire import transport_failure
 
 __all__ = ["Health", "SessionHealth", "health"]
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,35 +117,39 @@ async def health(
         CallFailed: ``unreachable``, ``connection_lost``, ``timeout``, ``permission_denied`` for a
             token that is missing or not known, ``invalid_argument`` for a page out of range,
             ``unexpected_answer`` from something that is not this server.
-        ValueError: the URL cannot be one.
+        ValueError: the URL or the token cannot be one.
     """
     base = base_of(url)
-    headers = {} if token is None else {"authorization": f"Bearer {token}"}
+    headers = authorization(token)
     client = http or http_client(base, 1)
     try:
         async with asyncio.timeout(timeout):
-            response = await client.get(
+            async with client.stream(
+                "GET",
                 f"{base}/health",
                 params={"limit": limit, "offset": offset},
                 headers=headers,
                 timeout=httpx.Timeout(timeout),
-            )
-            if response.status_code != 200:
-                raise await refusal_of(response)
-            body = response.json()
+                follow_redirects=False,
+            ) as response:
+                if response.status_code != 200:
+                    raise await refusal_of(response)
+                body = json_of(await content_of(response))
     except (TimeoutError, httpx.ReadTimeout) as error:
         late = f"/health: no answer came within {timeout:g} s"
         raise failed("timeout", late, Fate.NOT_STARTED) from error
-    except (httpx.TransportError, httpx.DecodingError) as error:
-        raise transport_failure(error, sent=False) from error
+    except CallFailed:
+        raise
     except ValueError:
         raise _unexpected() from None
+    except Exception as error:
+        raise transport_failure(error, sent=True) from error
     finally:
         if http is None:
             await client.aclose()
     try:
         return _health(body)
-    except (KeyError, TypeError, AttributeError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise _unexpected() from None
 
 
@@ -149,38 +157,68 @@ def _unexpected() -> Exception:
     return failed("unexpected_answer", "the answer is not the state of a server", Fate.ANSWERED)
 
 
-def _health(body: Mapping[str, Any]) -> Health:
-    sessions = body.get("sessions")
+def _health(body: Any) -> Health:
+    """Raises ``KeyError``, ``TypeError`` or ``ValueError`` for what has not this form."""
+    shown = _as(dict, body)
+    sessions = _as(list, shown.get("sessions"), None)
     return Health(
-        status=body["status"],
-        version=body.get("version"),
-        started_at=body.get("startedAt"),
-        active_sessions=body.get("activeSessions"),
+        status=_as(str, shown["status"]),
+        version=_as(str, shown.get("version"), None),
+        started_at=_as(str, shown.get("startedAt"), None),
+        active_sessions=_as(int, shown.get("activeSessions"), None),
         sessions=None if sessions is None else tuple(map(_session, sessions)),
-        limit=body.get("limit"),
-        offset=body.get("offset"),
-        connections=body.get("connections"),
-        tasks=body.get("tasks"),
-        exchanges=body.get("exchanges"),
+        limit=_as(int, shown.get("limit"), None),
+        offset=_as(int, shown.get("offset"), None),
+        connections=_as(int, shown.get("connections"), None),
+        tasks=_as(int, shown.get("tasks"), None),
+        exchanges=_as(dict, shown.get("exchanges"), None),
     )
 
 
-def _session(shown: Mapping[str, Any]) -> SessionHealth:
-    latency = shown.get("latencyMs") or {}
+def _session(each: Any) -> SessionHealth:
+    shown = _as(dict, each)
+    latency = _as(dict, shown.get("latencyMs"), None) or {}
     return SessionHealth(
-        session_id=shown["sessionId"],
-        connected_at=shown["connectedAt"],
-        last_activity=shown["lastActivity"],
-        client_ip=shown.get("clientIp"),
-        kind=shown["kind"],
-        principal=shown.get("principal"),
-        client=shown.get("client"),
-        protocol_version=shown["protocolVersion"],
-        in_flight=shown["inFlight"],
-        queued=shown["queued"],
-        calls=shown["calls"],
-        errors=shown["errors"],
-        timeouts=shown["timeouts"],
-        latency_p50_ms=latency.get("p50"),
-        latency_p95_ms=latency.get("p95"),
+        session_id=_as(str, shown["sessionId"]),
+        connected_at=_moment(shown["connectedAt"]),
+        last_activity=_moment(shown["lastActivity"]),
+        client_ip=_as(str, shown.get("clientIp"), None),
+        kind=_as(str, shown["kind"]),
+        principal=_as(str, shown.get("principal"), None),
+        client=_as(str, shown.get("client"), None),
+        protocol_version=_as(str, shown["protocolVersion"]),
+        in_flight=_as(int, shown["inFlight"]),
+        queued=_as(int, shown["queued"]),
+        calls=_as(int, shown["calls"]),
+        errors=_as(int, shown["errors"]),
+        timeouts=_as(int, shown["timeouts"]),
+        latency_p50_ms=_number(latency.get("p50")),
+        latency_p95_ms=_number(latency.get("p95")),
     )
+
+
+def _number(value: Any) -> float | None:
+    return _as(float, float(value) if type(value) is int else value, None)
+
+
+def _moment(value: Any) -> str:
+    if datetime.fromisoformat(_as(str, value)).tzinfo is None:
+        raise ValueError("a time without a zone")
+    return str(value)
+
+
+@overload
+def _as(kind: type[_T], value: Any) -> _T: ...
+
+
+@overload
+def _as(kind: type[_T], value: Any, absent: None) -> _T | None: ...
+
+
+def _as(kind: type[_T], value: Any, absent: Any = ...) -> _T | None:
+    """The value, if it is of that very kind: a bool is no number here."""
+    if type(value) is kind:
+        return value
+    if value is None and absent is None:
+        return None
+    raise TypeError(f"not a {kind.__name__}")

@@ -1,7 +1,7 @@
 """A bounded number of sessions, shared by more calls than that.
 
-Owns: which session a call gets, the line of those that wait for one, and the state of each session
-before it is handed out. Refuses: running calls (``workflow.py``).
+Owns: the state of each session before it is handed out and after it is given back. Refuses: whose
+turn it is (``seats.py``) and running calls (``workflow.py``).
 
 A session is handed to one user at a time, for a call or for as long as ``session()`` is held: so as
 many calls run in parallel as there are sessions, and none waits behind a slow one while another
@@ -11,23 +11,23 @@ session is free. Who waits is served in the order of arrival.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Literal, TypeAlias, overload
+from typing import Any, Literal, overload
 
 import httpx
 
+from ccxt_mcp.client.address import base_of, http_client
 from ccxt_mcp.client.calls import Asked, Catalogue, in_order
-from ccxt_mcp.client.failures import CallFailed, Fate, failed
-from ccxt_mcp.client.wire import LEGACY, Era, OnProgress, base_of, http_client
+from ccxt_mcp.client.failures import CallFailed
+from ccxt_mcp.client.reading import OnProgress
+from ccxt_mcp.client.seats import Seat, Seats, Strategy, closed
+from ccxt_mcp.client.wire import LEGACY, Era
 from ccxt_mcp.client.workflow import Workflow
 
 __all__ = ["PoolStats", "SessionPool", "Strategy"]
-
-Strategy: TypeAlias = Literal["round_robin", "least_busy"]
 
 _CHECK_AFTER = 30.0
 """Seconds without use after which a session is asked whether it lives before it is handed out."""
@@ -58,18 +58,6 @@ class PoolStats:
     reopened: int
 
 
-class _Seat:
-    """A place for one session. ``workflow`` is None until it is first used."""
-
-    __slots__ = ("doubtful", "number", "used", "workflow")
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.workflow: Workflow | None = None
-        self.doubtful = False
-        self.used = 0.0
-
-
 class SessionPool:
     """At most ``size`` sessions at a server, opened when they are first needed and reused.
 
@@ -92,11 +80,11 @@ class SessionPool:
             ``size`` connections and a few more.
 
     Raises:
-        ValueError: a number is out of range, or the strategy, the name or the URL cannot be one.
+        ValueError: a number is out of range, or the strategy, the name, the URL or the token
+            cannot be one.
     """
 
-    # Mutable: `_free` (seats in nobody's hands, least recently used first) and `_line` (those that
-    # wait, first come first); while anybody waits, no seat is free. `_closed` is never unset.
+    # Mutable: `_seats` and what stands in them; `_ending` (the end under way, set once); counts.
 
     def __init__(
         self,
@@ -126,13 +114,11 @@ class SessionPool:
         # Beside the calls there are cancellations and the ends of sessions.
         self._http = http or http_client(self.url, size + 4)
         self._catalogue = Catalogue()
-        self._seats = [_Seat(number) for number in range(1, size + 1)]
-        self._free = deque(self._seats if strategy == "round_robin" else reversed(self._seats))
-        self._line: deque[asyncio.Future[_Seat]] = deque()
-        self._closed = False
+        self._seats = Seats(size, strategy)
+        self._ending: asyncio.Task[None] | None = None
         self._calls = self._failed = self._reopened = 0
         # What is wrong with the name or the rest is said now, not at the first call.
-        self._workflow(self._seats[0])
+        self._workflow(self._seats.all[0])
 
     async def __aenter__(self) -> SessionPool:
         return self
@@ -207,7 +193,9 @@ class SessionPool:
                 not be opened.
             RuntimeError: the pool is closed.
         """
-        seat = await self._take()
+        if self._seats.closed:
+            raise RuntimeError(f"the pool {self.name!r} is closed")
+        seat = await self._seats.take(self.wait_max)
         try:
             workflow = await self._fit(seat)
             try:
@@ -215,17 +203,20 @@ class SessionPool:
             except CallFailed as failure:
                 seat.doubtful = seat.doubtful or failure.code in _LOST
                 raise
+            except asyncio.CancelledError:
+                # What it did in the session may run on for a while.
+                seat.doubtful = True
+                raise
         finally:
-            seat.used = asyncio.get_running_loop().time()
-            self._give(seat)
+            self._leave(seat)
 
     def stats(self) -> PoolStats:
         """What the pool is doing now."""
         return PoolStats(
             size=self.size,
-            opened=sum(seat.workflow is not None for seat in self._seats),
-            busy=self.size - len(self._free),
-            waiting=len(self._line),
+            opened=sum(seat.workflow is not None for seat in self._seats.all),
+            busy=self.size - len(self._seats.free),
+            waiting=len(self._seats.line),
             calls=self._calls,
             failed=self._failed,
             reopened=self._reopened,
@@ -234,79 +225,58 @@ class SessionPool:
     async def aclose(self) -> None:
         """End the sessions at the server; takes a few seconds at most, twice is fine.
 
-        Calls that are under way or wait for a session end with a failure.
+        Calls that are under way or wait for a session end with a failure. All who call it wait for
+        the same end, which goes on where one of them is cancelled.
         """
-        if self._closed:
-            return
-        self._closed = True
-        for waiting in self._line:
-            if not waiting.done():
-                waiting.set_exception(
-                    failed("cancelled", "the pool was closed", Fate.NOT_STARTED, retryable=False)
-                )
-        self._line.clear()
+        if self._ending is None:
+            self._seats.close()
+            # All of them at once: from here on nothing is sent in any.
+            ends = [
+                seat.workflow.close_soon() for seat in self._seats.all if seat.workflow is not None
+            ]
+            self._ending = asyncio.create_task(self._end(ends))
+        await asyncio.shield(self._ending)
+
+    async def _end(self, ends: Sequence[asyncio.Task[None]]) -> None:
         try:
-            await asyncio.gather(
-                *(seat.workflow.aclose() for seat in self._seats if seat.workflow is not None)
-            )
+            await asyncio.gather(*ends)
         finally:
             if self._own_http:
                 await self._http.aclose()
 
     def __repr__(self) -> str:
-        state = "closed" if self._closed else self.strategy
+        state = "closed" if self._seats.closed else self.strategy
         stats = self.stats()
         return f"<SessionPool {self.name} {state}, {stats.busy}/{self.size} busy>"
 
-    # Whose turn
-
-    async def _take(self) -> _Seat:
-        if self._closed:
-            raise RuntimeError(f"the pool {self.name!r} is closed")
-        if self._free:
-            return self._free.popleft() if self.strategy == "round_robin" else self._free.pop()
-        turn: asyncio.Future[_Seat] = asyncio.get_running_loop().create_future()
-        self._line.append(turn)
-        try:
-            async with asyncio.timeout(self.wait_max):
-                return await turn
-        except BaseException as error:
-            if turn.done() and not turn.cancelled() and turn.exception() is None:
-                # It was handed over in the moment in which nobody wanted it any more.
-                self._give(turn.result())
-            elif turn in self._line:
-                self._line.remove(turn)
-            if isinstance(error, TimeoutError):
-                raise failed(
-                    "overloaded",
-                    f"all {self.size} sessions of the pool were taken for {self.wait_max:g} s",
-                    Fate.NOT_STARTED,
-                ) from None
-            raise
-
-    def _give(self, seat: _Seat) -> None:
-        while self._line:
-            turn = self._line.popleft()
-            if not turn.done():
-                turn.set_result(seat)
-                return
-        self._free.append(seat)
-
-    async def _fit(self, seat: _Seat) -> Workflow:
-        """The seat's session, which lives as far as one can know."""
-        if seat.workflow is None or seat.workflow.closed:
-            seat.workflow = self._workflow(seat)
-            seat.doubtful = False
-            return seat.workflow
+    async def _fit(self, seat: Seat) -> Workflow:
+        """The seat's session, which lives as far as one can know and has nothing running."""
         idle = asyncio.get_running_loop().time() - seat.used
-        if seat.doubtful or idle > _CHECK_AFTER:
+        if seat.workflow is not None and seat.workflow.closed:
+            # Its end is under way, or long over.
+            await seat.workflow.aclose()
+            seat.workflow = None
+        elif seat.workflow is not None and (seat.doubtful or idle > _CHECK_AFTER):
             seat.doubtful = True
             self._reopened += 1
             await seat.workflow.check()
-            seat.doubtful = False
+        if self._seats.closed:
+            raise closed()
+        seat.doubtful = False
+        if seat.workflow is None:
+            seat.workflow = self._workflow(seat)
         return seat.workflow
 
-    def _workflow(self, seat: _Seat) -> Workflow:
+    def _leave(self, seat: Seat) -> None:
+        """Nobody has the seat any more."""
+        seat.used = asyncio.get_running_loop().time()
+        if seat.workflow is not None and seat.workflow.unsettled is not None:
+            # The next call of that session would wait until the write has ended.
+            seat.doubtful = True
+            seat.workflow.close_soon()
+        self._seats.give(seat)
+
+    def _workflow(self, seat: Seat) -> Workflow:
         return Workflow(
             f"{self.name}-{seat.number}",
             self.url,

@@ -1,7 +1,8 @@
 """The session behind a workflow: opened, opened anew where it has ended, ended.
 
 Owns: the id in use, the handshake of the older era, and telling the server that a caller left.
-Refuses: which requests are sent when, and again (``workflow.py``), and how (``wire.py``).
+Refuses: which requests are sent when (``workflow.py``), which again (``attempts.py``), and how
+(``wire.py``).
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from ccxt_mcp.client.failures import CallFailed, Fate, answered, failed
-from ccxt_mcp.client.wire import LEGACY, MODERN, Era, Flight, OnProgress, Wire
+from ccxt_mcp.client.failures import CallFailed, Fate, failed
+from ccxt_mcp.client.reading import OnProgress
+from ccxt_mcp.client.translation import answered
+from ccxt_mcp.client.wire import LEGACY, MODERN, Era, Flight, Wire
 
 __all__ = ["OPENING", "Session"]
 
@@ -85,7 +88,7 @@ class Session:
         flight: Flight | None = None,
         on_progress: OnProgress | None = None,
     ) -> dict[str, Any]:
-        """One request in the session, which is opened anew once where it has ended.
+        """One request in the session, which is opened anew where it has ended: once in a flight.
 
         The result is that of the request, and of ``tools/call`` what the tool found.
 
@@ -94,7 +97,6 @@ class Session:
         """
         flight = flight or Flight()
         while True:
-            reopened = not self.opened
             session = await self.open()
             flight.asked = True
             self._asking += 1
@@ -109,15 +111,16 @@ class Session:
                 )
                 return answered(answer.result) if method == "tools/call" else answer.result
             except CallFailed as failure:
-                if failure.code != "session_not_found":
+                if not failure.session_gone:
                     raise
-                # Refused before it was begun, so also an order may be sent again.
-                flight.asked = flight.sent = False
                 self.opened = False
-                if self.closed or (reopened and not self._modern):
+                if self.closed or flight.reopened:
                     raise
                 if self._modern and not self._wire.nameless():
                     raise
+                # Refused before it was begun, so also an order may be sent again.
+                flight.reopened = True
+                flight.again()
             finally:
                 self._asking -= 1
 

@@ -1,25 +1,26 @@
-"""One request to the server and its answer, in either era, as JSON or as an event stream.
+"""One request to the server and its answer, in either era.
 
-Owns: headers and envelopes, reading the answer, and what is known of a request's fate when there is
-none. Refuses: sessions, deadlines and trying again (``workflow.py``).
+Owns: headers and envelopes, and what is known of a request's fate when there is no answer. Refuses:
+the answer's form (``reading.py``), sessions (``session.py``), deadlines and trying again
+(``attempts.py``).
 """
 
 from __future__ import annotations
 
 import base64
-import inspect
 import itertools
 import json
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import aclosing
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import httpx
 
 from ccxt_mcp import __version__
-from ccxt_mcp.client.failures import CallFailed, Fate, failed, of_rpc_error, of_status
+from ccxt_mcp.client.address import TIMEOUT, authorization, base_of
+from ccxt_mcp.client.failures import CallFailed, Fate, failed
+from ccxt_mcp.client.reading import OnProgress, ProgressFailed, content_of, refusal_of, result_of
 
 __all__ = [
     "LEGACY",
@@ -27,11 +28,7 @@ __all__ = [
     "Answer",
     "Era",
     "Flight",
-    "OnProgress",
     "Wire",
-    "base_of",
-    "http_client",
-    "refusal_of",
     "transport_failure",
 ]
 
@@ -41,14 +38,6 @@ LEGACY: Era = "2025-11-25"
 MODERN: Era = "2026-07-28"
 """Every request carries all there is to know."""
 
-OnProgress: TypeAlias = Callable[[float, float | None, str | None], Awaitable[None] | None]
-"""(progress, total or None, message or None), a function or a coroutine function."""
-
-_CONNECTING = 10.0
-"""Seconds for a connection; how long an answer may take is the deadline's affair."""
-_TIMEOUT = httpx.Timeout(None, connect=_CONNECTING)
-_KEPT = 30.0
-"""Seconds for which an idle connection is kept; the server closes it after 75 s."""
 _ACCEPT = "application/json, text/event-stream"
 _PLAIN = re.compile(r"[A-Za-z0-9_./-]+", re.ASCII)
 _META = "io.modelcontextprotocol/"
@@ -60,53 +49,46 @@ _NOT_SENT = (
     httpx.ProxyError,
     httpx.UnsupportedProtocol,
 )
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
-
-
-def base_of(url: str) -> str:
-    """The server's base URL, of that or of the URL of its ``/mcp``.
-
-    Raises:
-        ValueError: it is not an http or https URL.
-    """
-    try:
-        parsed = httpx.URL(url)
-    except httpx.InvalidURL as error:
-        raise ValueError(f"{url!r} is not a URL: {error}") from None
-    if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise ValueError(f"{url!r} is not the URL of a server: http://HOST:PORT or https://HOST")
-    if parsed.query or parsed.fragment or parsed.userinfo:
-        raise ValueError("the server's URL has no user, query or fragment; a token is `token=`")
-    return url.rstrip("/").removesuffix("/mcp").rstrip("/")
-
-
-def http_client(url: str, connections: int) -> httpx.AsyncClient:
-    """A client with room for so many requests at once. Loopback is never behind a proxy."""
-    return httpx.AsyncClient(
-        timeout=_TIMEOUT,
-        limits=httpx.Limits(
-            max_connections=connections,
-            max_keepalive_connections=connections,
-            keepalive_expiry=_KEPT,
-        ),
-        trust_env=httpx.URL(url).host not in _LOOPBACK,
-    )
+_PASSING = (httpx.TransportError, OSError)
+"""What may be different at the next attempt."""
 
 
 @dataclass(slots=True)
 class Flight:
-    """How far a request has come; looked at when it is given up."""
+    """How far a call has come; looked at when it is given up."""
 
+    attempts: int = 0
+    """How often it was sent, or tried to be."""
+    reopened: bool = False
+    """Its session was opened anew for it; that is done once."""
     asked: bool = False
     """The call itself was begun, not only what has to be there before."""
-    sent: bool = False
-    """Its first byte may have left."""
     stream_of: int | None = None
     """The request's id, once its answer has become a stream."""
+    handed: bool = False
+    """It was given to the HTTP client."""
+    _traced: bool = False
+    _begun: bool = False
+
+    def again(self) -> None:
+        """Nothing of it is under way: what was sent before was not begun, or does no harm."""
+        self.attempts += 1
+        self.asked = self.handed = self._traced = self._begun = False
+        self.stream_of = None
+
+    @property
+    def sent(self) -> bool:
+        """Whether its first byte may have left.
+
+        A client of the caller's may not tell how far it is: only one that told of a connection,
+        and of no request on it, has sent nothing.
+        """
+        return self.handed and (self._begun or not self._traced)
 
     async def trace(self, event: str, _: Any) -> None:
+        self._traced = True
         if event.endswith(".send_request_headers.started"):
-            self.sent = True
+            self._begun = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +107,11 @@ class Wire:
         url: the server's base URL.
         token: sent as a bearer token; None sends none.
         era: the form of every request.
-        workflow: its name in modern requests, and what the server is told of this client.
+        client: what the server is told of this client.
+        workflow: its name in modern requests.
+
+    Raises:
+        ValueError: the URL or the token cannot be one.
     """
 
     def __init__(
@@ -145,7 +131,7 @@ class Wire:
         self._ids = itertools.count(1)
         self.client_info = {"name": client, "version": __version__}
         self._headers = {"content-type": "application/json", "accept": _ACCEPT}
-        self._authorization = {} if token is None else {"authorization": f"Bearer {token}"}
+        self._authorization = authorization(token)
 
     def nameless(self) -> bool:
         """Leave the workflow's name out of modern requests; whether it was in them until now.
@@ -181,21 +167,33 @@ class Wire:
         body = {"jsonrpc": "2.0", "id": request_id, "method": method, "params": sent}
         headers = self._routing(method, sent, session, version)
         try:
+            content = json.dumps(body, allow_nan=False)
+            self._usable()
+            flight.handed = True
             async with self._http.stream(
                 "POST",
                 self._url,
-                content=json.dumps(body, allow_nan=False),
+                content=content,
                 headers=headers,
-                timeout=_TIMEOUT,
+                timeout=TIMEOUT,
+                follow_redirects=False,
                 extensions={"trace": flight.trace},
             ) as response:
                 if response.status_code != 200:
-                    raise await refusal_of(response, in_session=session is not None)
+                    raise await refusal_of(response)
+
+                def streamed() -> None:
+                    flight.stream_of = request_id
+
                 return Answer(
-                    await _result(response, request_id, on_progress, flight),
+                    await result_of(response, request_id, on_progress, streamed),
                     response.headers.get("mcp-session-id"),
                 )
-        except (httpx.TransportError, httpx.DecodingError) as error:
+        except (CallFailed, ProgressFailed):
+            raise
+        except Exception as error:
+            # Not only what httpx documents: a broken TLS record is an SSLError, a client that is
+            # closed meanwhile a RuntimeError. A write that was sent has its fate nevertheless.
             raise transport_failure(error, sent=flight.sent) from error
 
     async def tell(
@@ -214,13 +212,22 @@ class Wire:
         body = {"jsonrpc": "2.0", "method": method, "params": dict(params or {})}
         headers = self._routing(method, {}, session, version)
         try:
-            response = await self._http.post(
-                self._url, content=json.dumps(body), headers=headers, timeout=_TIMEOUT
-            )
-        except (httpx.TransportError, httpx.DecodingError) as error:
+            self._usable()
+            async with self._http.stream(
+                "POST",
+                self._url,
+                content=json.dumps(body),
+                headers=headers,
+                timeout=TIMEOUT,
+                follow_redirects=False,
+            ) as response:
+                if response.status_code >= 300:
+                    raise await refusal_of(response)
+                await content_of(response)
+        except CallFailed:
+            raise
+        except Exception as error:
             raise transport_failure(error, sent=True) from error
-        if response.status_code >= 300:
-            raise await refusal_of(response, in_session=True)
 
     async def end(self, session: str) -> None:
         """End a session. It may be gone, and the server may not know how: both are fine.
@@ -229,13 +236,24 @@ class Wire:
             CallFailed: the server could not be reached.
         """
         try:
-            await self._http.delete(
+            self._usable()
+            async with self._http.stream(
+                "DELETE",
                 self._url,
                 headers={"mcp-session-id": session} | self._authorization,
-                timeout=_TIMEOUT,
-            )
-        except (httpx.TransportError, httpx.DecodingError) as error:
+                timeout=TIMEOUT,
+                follow_redirects=False,
+            ) as response:
+                await content_of(response)
+        except CallFailed:
+            raise
+        except Exception as error:
             raise transport_failure(error, sent=True) from error
+
+    def _usable(self) -> None:
+        if self._http.is_closed:
+            words = "the HTTP client is closed"
+            raise failed("unreachable", words, Fate.NOT_STARTED, retryable=False, hint="")
 
     def _meta(self) -> dict[str, Any]:
         if self._era == LEGACY:
@@ -263,28 +281,29 @@ class Wire:
         return headers
 
 
-async def refusal_of(response: httpx.Response, *, in_session: bool = False) -> CallFailed:
-    """The failure in an answer with another status than 200."""
-    await response.aread()
-    try:
-        body = json.loads(response.content)
-    except ValueError:
-        body = None
-    after = response.headers.get("retry-after", "")
-    wait = float(after) if after.isascii() and after.isdigit() and len(after) < 9 else None
-    return of_status(response.status_code, body, wait, in_session=in_session)
-
-
 def transport_failure(error: Exception, *, sent: bool) -> CallFailed:
-    """The failure in an exception of the connection."""
+    """The failure in an exception of the connection, or of whatever else reads and writes there.
+
+    Args:
+        error: any exception.
+        sent: whether something of the request may have left.
+    """
     words = str(error) or type(error).__name__
-    if isinstance(error, _NOT_SENT) or (isinstance(error, httpx.LocalProtocolError) and not sent):
+    if isinstance(error, httpx.LocalProtocolError) and "Illegal header" in words:
+        # Looked at before anything is sent. Its words repeat the header, which may be a secret.
+        return failed(
+            "invalid_argument",
+            "a header of the HTTP client is none that can be sent",
+            Fate.NOT_STARTED,
+            hint="Correct the headers of the client that is given as `http=`.",
+        )
+    if not sent or isinstance(error, _NOT_SENT):
         certificate = "CERTIFICATE_VERIFY_FAILED" in words
         return failed(
             "unreachable",
             f"the server cannot be reached: {words}",
             Fate.NOT_STARTED,
-            retryable=not certificate and not isinstance(error, httpx.LocalProtocolError),
+            retryable=isinstance(error, _PASSING) and not certificate,
             hint="The server's certificate is not trusted here: correct it, or give `http=` a"
             " client that knows its authority."
             if certificate
@@ -293,76 +312,6 @@ def transport_failure(error: Exception, *, sent: bool) -> CallFailed:
     return failed(
         "connection_lost", f"the connection ended without an answer: {words}", Fate.UNKNOWN
     )
-
-
-async def _result(
-    response: httpx.Response, request_id: int, on_progress: OnProgress | None, flight: Flight
-) -> dict[str, Any]:
-    if response.headers.get("content-type", "").partition(";")[0].strip() == "text/event-stream":
-        flight.stream_of = request_id
-        async with aclosing(_events(response)) as events:
-            async for data in events:
-                message = _parsed(data)
-                if message.get("method") == "notifications/progress" and on_progress is not None:
-                    await _tell_progress(on_progress, message.get("params"))
-                elif message.get("id") == request_id and "method" not in message:
-                    return _reply(message)
-        raise failed("connection_lost", "the stream ended before the answer came", Fate.UNKNOWN)
-    await response.aread()
-    return _reply(_parsed(response.content))
-
-
-def _reply(message: dict[str, Any]) -> dict[str, Any]:
-    if "error" in message:
-        raise of_rpc_error(message["error"])
-    result = message.get("result")
-    if not isinstance(result, dict):
-        raise failed("unexpected_answer", "the answer has no result", Fate.UNKNOWN)
-    return result
-
-
-def _parsed(data: str | bytes) -> dict[str, Any]:
-    try:
-        message = json.loads(data)
-    except ValueError:
-        message = None
-    if not isinstance(message, dict):
-        raise failed("unexpected_answer", "the answer is not a JSON object", Fate.UNKNOWN)
-    return message
-
-
-async def _events(response: httpx.Response) -> AsyncGenerator[bytes, None]:
-    """The data of each server-sent event.
-
-    Not by ``aiter_lines``: that also splits at U+2028 and its like, which JSON may contain.
-    """
-    data: list[bytes] = []
-    rest: list[bytes] = []
-    async for chunk in response.aiter_bytes():
-        *lines, last = chunk.split(b"\n")
-        for part in lines:
-            line = b"".join((*rest, part)).removesuffix(b"\r")
-            rest.clear()
-            if line.startswith(b"data:"):
-                data.append(line[5:].removeprefix(b" "))
-            elif not line and data:
-                yield b"\n".join(data)
-                data = []
-        rest.append(last)
-
-
-async def _tell_progress(on_progress: OnProgress, params: Any) -> None:
-    if not isinstance(params, Mapping):
-        return
-    progress, total, message = (params.get(key) for key in ("progress", "total", "message"))
-    if isinstance(progress, int | float):
-        told = on_progress(
-            progress,
-            total if isinstance(total, int | float) else None,
-            message if isinstance(message, str) else None,
-        )
-        if inspect.isawaitable(told):
-            await told
 
 
 def _header(value: str) -> str:

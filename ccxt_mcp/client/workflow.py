@@ -1,7 +1,7 @@
 """One workflow: a session of its own at the server, and the calls that run in it.
 
-Owns: the line of its calls, their deadline, and which of them are tried again. Refuses: the life of
-the session (``session.py``) and sharing it with others (``pool.py``).
+Owns: the line of its calls. Refuses: their deadlines and retries (``attempts.py``), the life of the
+session (``session.py``) and sharing it with others (``pool.py``).
 
 Calls go out one at a time, in the order in which they were made, and not before the one before has
 its answer. The server would run them one after the other anyway; but requests that are under way on
@@ -12,28 +12,22 @@ what was to follow it.
 from __future__ import annotations
 
 import asyncio
-import random
+import json
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Literal, TypeVar, overload
+from typing import Any, Literal, overload
 
 import httpx
 
+from ccxt_mcp.client.address import base_of, http_client
+from ccxt_mcp.client.attempts import Attempts
 from ccxt_mcp.client.calls import Asked, Catalogue, in_order
-from ccxt_mcp.client.failures import CallFailed, Fate, failed, outcome_unknown
+from ccxt_mcp.client.failures import CallFailed
+from ccxt_mcp.client.reading import OnProgress
 from ccxt_mcp.client.session import OPENING, Session
-from ccxt_mcp.client.wire import (
-    LEGACY,
-    MODERN,
-    Era,
-    Flight,
-    OnProgress,
-    Wire,
-    base_of,
-    http_client,
-)
+from ccxt_mcp.client.wire import LEGACY, MODERN, Era, Flight, Wire
 
 __all__ = ["Workflow"]
 
@@ -41,11 +35,6 @@ __all__ = ["Workflow"]
 _NAME = re.compile(r"[A-Za-z0-9._:-]{1,100}", re.ASCII)
 _CONNECTIONS = 4
 """Of a workflow alone: one for its call, the others for what goes beside it."""
-_FIRST_PAUSE = 0.5
-_LONGEST_PAUSE = 8.0
-"""Seconds; the pause before a retry is random, from 0 to a longest one that doubles."""
-
-_T = TypeVar("_T")
 
 
 class Workflow:
@@ -70,10 +59,11 @@ class Workflow:
         catalogue: the server's tools as others have asked for them already; a pool shares one.
 
     Raises:
-        ValueError: the name or the URL cannot be one, or a number is out of range.
+        ValueError: the name, the URL or the token cannot be one, or a number is out of range.
     """
 
-    # Mutable: `in_flight`; whose turn it is, `_line` says, and all else the session.
+    # Mutable: `in_flight`; `_ending` (the end under way, set once); whose turn it is, `_line` says,
+    # and all else the session and its attempts.
 
     def __init__(
         self,
@@ -105,9 +95,11 @@ class Workflow:
         self._own_http = http is None
         self._http = http or http_client(self.url, _CONNECTIONS)
         chosen = f"wf-{name}-{secrets.token_hex(4)}"
+        self._ending: asyncio.Task[None] | None = None
         wire = Wire(self._http, self.url, token=token, era=era, client=name, workflow=chosen)
         self._session = Session(wire, chosen, era)
         self._catalogue = catalogue or Catalogue()
+        self._attempts = Attempts(self._session, self._catalogue, retries)
         self._line = asyncio.Lock()
 
     @property
@@ -119,6 +111,15 @@ class Workflow:
     def closed(self) -> bool:
         """Whether ``aclose`` was called."""
         return self._session.closed
+
+    @property
+    def unsettled(self) -> str | None:
+        """The tool of a write that was sent and may still run at the server, or None.
+
+        So it is after ``outcome_unknown`` and after a cancellation, until a later call of the
+        workflow has its answer.
+        """
+        return self._attempts.unsettled
 
     async def __aenter__(self) -> Workflow:
         try:
@@ -144,7 +145,7 @@ class Workflow:
         """
         self._check()
         async with self._line:
-            await self._within("initialize", self.timeout, self._prepared)
+            await self._attempts.within("initialize", self.timeout, self._prepared)
         return self
 
     async def call(
@@ -166,13 +167,13 @@ class Workflow:
         Args:
             timeout: seconds from the call's turn on; the workflow's when omitted.
             on_progress: told of long work, where the server has something to tell. What it raises
-                ends the call.
+                ends the call and comes out as it is; a write may then have been carried out.
 
         Raises:
             CallFailed: with the server's code, or one of this side's: ``unreachable``,
                 ``connection_lost``, ``timeout``, ``unexpected_answer``, and for a write that may
                 have arrived ``outcome_unknown``.
-            TypeError: an argument is given twice, or is no JSON value.
+            TypeError: an argument is given twice, or is no JSON value; nothing was sent.
             RuntimeError: the workflow is closed.
 
         A cancelled call ends at the server as well, unless it is a write that has begun there: that
@@ -182,6 +183,7 @@ class Workflow:
         if twice := given.keys() & keywords.keys():
             raise TypeError(f"given twice: {', '.join(sorted(twice))}")
         given |= keywords
+        _check_json(tool, given)
         seconds = self.timeout if timeout is None else timeout
         self.in_flight += 1
         try:
@@ -193,7 +195,7 @@ class Workflow:
                     asked = {"name": tool, "arguments": given}
                     return await self._session.ask("tools/call", asked, flight, on_progress)
 
-                return await self._within(tool, seconds, work, tool)
+                return await self._attempts.within(tool, seconds, work, tool)
         finally:
             self.in_flight -= 1
 
@@ -237,7 +239,7 @@ class Workflow:
         """
         self._check()
         async with self._line:
-            await self._within("tools/list", self.timeout, self._prepared)
+            await self._attempts.within("tools/list", self.timeout, self._prepared)
         return list(await self._catalogue.ask(self._session.ask))
 
     async def check(self) -> None:
@@ -252,15 +254,24 @@ class Workflow:
             await self._session.ping()
 
         async with self._line:
-            await self._within("ping", min(self.timeout, OPENING), alive)
+            await self._attempts.within("ping", min(self.timeout, OPENING), alive)
 
     async def aclose(self) -> None:
         """End the session at the server, as well as that can be done in 5 s; twice is fine.
 
-        Calls that are under way end with a failure.
+        Calls that are under way end with a failure. All who call it wait for the same end, which
+        goes on where one of them is cancelled.
         """
-        if self.closed:
-            return
+        await asyncio.shield(self.close_soon())
+
+    def close_soon(self) -> asyncio.Task[None]:
+        """Begin the end of the session, and return it; nothing more is sent in the session."""
+        if self._ending is None:
+            self._session.closed = True
+            self._ending = asyncio.create_task(self._end())
+        return self._ending
+
+    async def _end(self) -> None:
         try:
             await self._session.close()
         finally:
@@ -271,73 +282,6 @@ class Workflow:
         state = "closed" if self.closed else "open" if self._session.opened else "not open"
         return f"<Workflow {self.name} {state}, {self.in_flight} in flight>"
 
-    async def _within(
-        self,
-        what: str,
-        seconds: float,
-        work: Callable[[Flight], Awaitable[_T]],
-        tool: str | None = None,
-    ) -> _T:
-        """Do some work within its time, again where that can help and does no harm.
-
-        ``tool`` is the one that is called, None for what changes nothing.
-        """
-        loop = asyncio.get_running_loop()
-        deadline, attempts, flight = loop.time() + seconds, 0, Flight()
-        try:
-            async with asyncio.timeout_at(deadline) as scope:
-                while True:
-                    attempts += 1
-                    flight = Flight()
-                    try:
-                        return await work(flight)
-                    except CallFailed as failure:
-                        told = self._judged(failure, tool, flight)
-                        told.attempts = attempts
-                        pause = self._pause(told, attempts)
-                        # Before the call itself is begun there is nothing that could be repeated.
-                        harmless = not flight.asked or self._reads(tool)
-                        if not harmless or pause is None or loop.time() + pause >= deadline:
-                            raise told from (None if told is failure else failure)
-                    await asyncio.sleep(pause)
-        except TimeoutError as error:
-            if not scope.expired():
-                raise
-            self._session.give_up(flight)
-            late = f"no answer came within {seconds:g} s"
-            if tool is not None and flight.asked and flight.sent and not self._reads(tool):
-                unknown = outcome_unknown(tool, late)
-                unknown.attempts = attempts
-                raise unknown from error
-            overdue = failed("timeout", f"{what}: {late}", Fate.NOT_STARTED)
-            overdue.attempts = attempts
-            raise overdue from error
-        except CallFailed:
-            raise
-        except BaseException:
-            # The caller left, or what it was told of the progress was too much for it.
-            self._session.give_up(flight)
-            raise
-
-    def _judged(self, failure: CallFailed, tool: str | None, flight: Flight) -> CallFailed:
-        """The failure as it is for this tool: a write that may have arrived is none to repeat."""
-        if tool is None or not flight.asked or self._reads(tool):
-            return failure
-        # A call that ended with its session may have been waiting or running, and a write runs on.
-        if failure.fate is Fate.UNKNOWN or failure.code == "cancelled":
-            return outcome_unknown(tool, failure.message)
-        return failure
-
-    def _reads(self, tool: str | None) -> bool:
-        return tool is None or self._catalogue.reads(tool)
-
-    def _pause(self, failure: CallFailed, attempts: int) -> float | None:
-        """Seconds before the next attempt; None for none."""
-        if self.closed or not failure.retryable or attempts > self.retries:
-            return None
-        longest = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** (attempts - 1))
-        return (failure.retry_after or 0.0) + random.uniform(0, longest)
-
     async def _prepared(self, _: Flight) -> None:
         """What a call needs before it is sent: the session, and to know what is a read."""
         await self._session.open()
@@ -346,3 +290,12 @@ class Workflow:
     def _check(self) -> None:
         if self.closed:
             raise RuntimeError(f"the workflow {self.name!r} is closed")
+
+
+def _check_json(tool: str, arguments: Mapping[str, Any]) -> None:
+    """Before anything begins: later it would be asked what became of the call."""
+    try:
+        tool.encode()
+        json.dumps(arguments, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise TypeError(f"{tool!r} cannot be called with what is no JSON: {error}") from None

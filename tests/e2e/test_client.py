@@ -116,8 +116,8 @@ async def test_a_workflow_has_a_session_of_its_own_while_it_lasts(
 async def test_gathered_calls_run_in_their_order_and_all_of_them(
     writing: Writing, era: Era
 ) -> None:
-    """Sent at once on connections of their own they arrived in any order: a call on a kept-alive
-    connection overtook one whose connection had to be opened first."""
+    """Sent at once on connections of their own they could arrive in any order: nothing keeps a call
+    on a kept-alive connection behind one whose connection has to be opened first."""
     calls: list[Asked] = [("send", {"number": number}) for number in range(12)]
     calls.insert(5, ("get_ticker", {"symbol": "NO/PE"}))
     async with Workflow("w", writing.stack.url, era=era) as workflow:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 import re
@@ -12,12 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from ccxt_mcp.cli.call import values
+from ccxt_mcp.cli.output import json_text, written
 from ccxt_mcp.cli.remote import printable
 from ccxt_mcp.cli.status import page
 from ccxt_mcp.client import Health, SessionHealth
 from ccxt_mcp.errors import ConfigurationError
+from ccxt_mcp.serving import bind, serving
 from tests.e2e.conftest import Stack, StackFactory
 
 OPS = "0123456789abcdef-ops"
@@ -202,6 +209,132 @@ def test_what_is_no_array_is_given_once() -> None:
         values({"x": ["1", "2"]}, {})
 
 
+@pytest.mark.parametrize("text", ["NaN", "1e400", "-Infinity", "[" * 100_000])
+def test_what_no_json_can_hold_stays_a_text(text: str) -> None:
+    """The server says what is wrong with it; here it was a traceback."""
+    assert values({"x": [text]}, {"properties": {"x": {"type": "number"}}}) == {"x": text}
+    assert values({"x": [text]}, {}) == {"x": text}
+
+
+async def test_options_may_stand_between_the_arguments(stack: Stack) -> None:
+    code, out, err = await command(
+        *("call", "get_ohlcv", "--url", stack.url, "symbol=BTC/USDT", "--json", "limit=2")
+    )
+    assert (code, err) == (0, "")
+    assert len(json.loads(out)["candles"]) == 2
+
+
+def test_json_for_a_terminal_is_escaped_where_it_would_be_obeyed() -> None:
+    """Control characters beyond ASCII, and those that turn the line's direction around."""
+    value = {"a": "\x9b2J\x7f\u202e\ud800é€😀", "b": [{"c": "x\ny"}]}
+    for indent in (None, 2):
+        text = json_text(value, indent=indent)
+        assert json.loads(text) == value
+        assert text.replace("\n", "").isprintable()
+        assert "é€😀" in text
+    deep: Any = 1
+    for _ in range(400):
+        deep = [deep]
+    assert json.loads(json_text(deep, indent=2)) == deep
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/dev/full")
+@pytest.mark.parametrize("target", ["full", "broken", "closed"])
+async def test_a_result_that_cannot_be_written_is_no_failed_call(stack: Stack, target: str) -> None:
+    """Exit code 1 says that the call has no result: an order would be sent again. With standard
+    output closed the event loop got its number for a file of its own, and aborted."""
+    call = (sys.executable, "-m", "ccxt_mcp", "call", "list_accounts", "--url", stack.url)
+    reading, broken = os.pipe()
+    os.close(reading)
+    full = os.open("/dev/full", os.O_WRONLY)
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *(("bash", "-c", 'exec "$@" >&-', "bash") if target == "closed" else ()),
+            *call,
+            stdout={"full": full, "broken": broken}.get(target),
+            stderr=asyncio.subprocess.PIPE,
+        )
+    finally:
+        os.close(broken)
+        os.close(full)
+    async with asyncio.timeout(60):
+        _, err = await process.communicate()
+    assert process.returncode == 3, err
+    assert err.startswith(b"ccxt-mcp: the call was carried out, but its result could not be")
+    assert err.count(b"\n") == 1
+
+
+def test_a_terminal_of_few_letters_gets_the_others_escaped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The call had been carried out, and there was a traceback in the place of its result."""
+    file = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(file, "ascii"))
+    assert written(json_text({"a": "é😀"})) is None
+    assert file.getvalue() == b'{"a": "\\u00e9\\ud83d\\ude00"}\n'
+
+
+async def test_whoever_leaves_a_watched_status_sees_no_traceback(stack: Stack) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-W", "error", "-m", "ccxt_mcp", "status", "--watch", "--json"),
+        *("--interval", "0.05", "--url", stack.url),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    async with asyncio.timeout(60):
+        await process.stdout.readline()
+        process.stdout._transport.close()  # type: ignore[attr-defined]
+        err = await process.stderr.read()
+        await process.wait()
+    assert (process.returncode, err) == (3, b"")
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+@pytest.mark.parametrize("kind", ["read", "write"])
+async def test_an_interrupted_call_says_whether_it_may_have_happened(
+    kind: str, as_json: bool
+) -> None:
+    """It ended with exit code 0 and without a word, as if all were well."""
+    called, held = asyncio.Event(), asyncio.Event()
+
+    async def answer(request: Request) -> Response:
+        message = await request.json() if request.method == "POST" else {}
+        found: dict[str, Any] = {}
+        match message.get("method"):
+            case "tools/call":
+                called.set()
+                await held.wait()
+            case "tools/list":
+                read = {"readOnlyHint": kind == "read"}
+                found = {"tools": [{"name": "act", "annotations": read}]}
+            case None | "notifications/initialized":
+                return Response(status_code=202)
+        return JSONResponse({"jsonrpc": "2.0", "id": message["id"], "result": found})
+
+    app = Starlette(routes=[Route("/mcp", answer, methods=["POST", "DELETE"])])
+    async with serving(app, bind("127.0.0.1", 0)) as url:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-W", "error", "-m", "ccxt_mcp", "call", "act", "--url", url),
+            *(["--json"] if as_json else []),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        async with asyncio.timeout(60):
+            await called.wait()
+            process.send_signal(signal.SIGINT)
+            out, err = await process.communicate()
+            held.set()
+    assert (process.returncode, out) == (130, b"")
+    code = "outcome_unknown" if kind == "write" else "cancelled"
+    if as_json:
+        assert json.loads(err)["error"]["code"] == code
+    else:
+        assert err.decode().startswith(f"{code}: ")
+    assert (b"before anything is sent again" in err) == (kind == "write")
+
+
 def test_words_of_others_do_not_steer_the_terminal() -> None:
     """A client's name for itself may hold escape codes: they would be obeyed by whoever looks."""
     assert printable("a\x1b[2Jb\nc\x9bd") == "a·[2Jb·c·d"
@@ -209,7 +342,7 @@ def test_words_of_others_do_not_steer_the_terminal() -> None:
         session_id="wf-x",
         connected_at="2026-01-01T00:00:00.000Z",
         last_activity="2026-01-01T00:00:00.000Z",
-        client_ip=None,
+        client_ip="\x1b[1m",
         kind="named",
         principal=None,
         client="[red]\x1b]0;mine\x07",
@@ -222,7 +355,7 @@ def test_words_of_others_do_not_steer_the_terminal() -> None:
         latency_p50_ms=None,
         latency_p95_ms=None,
     )
-    report = Health("healthy", "1", "x", 9, (session,), 1, 0, 1, 1, {})
+    report = Health("he\x1b[2Jalthy", "1\x9b", "x\x1b", 9, (session,), 1, 0, 1, 1, {})
     from rich.console import Console
 
     screen = Console(width=200, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
@@ -230,4 +363,6 @@ def test_words_of_others_do_not_steer_the_terminal() -> None:
         screen.print(page("http://x", report, 30))
         text = screen.export_text()
     assert "[red]·]0;mine·" in text
+    assert "he·[2Jalthy  1·, since x·" in text
+    assert "·[1m" in text
     assert "and 8 more" in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections import Counter
 from typing import Any
@@ -20,7 +21,7 @@ def result(request_id: Any, body: dict[str, Any]) -> httpx.Response:
 
 def rpc_error(code: int, message: str = "no", **data: Any) -> httpx.Response:
     error = {"code": code, "message": message} | ({"data": data} if data else {})
-    return httpx.Response(200, json={"jsonrpc": "2.0", "id": 1, "error": error})
+    return httpx.Response(200, json={"jsonrpc": "2.0", "id": None, "error": error})
 
 
 def refusal(status: int, headers: dict[str, str] | None = None, **data: Any) -> httpx.Response:
@@ -45,12 +46,13 @@ class Scripted:
     one is repeated.
     """
 
-    def __init__(self, mock: respx.MockRouter, *script: Any) -> None:
+    def __init__(self, mock: respx.MockRouter | None, *script: Any) -> None:
         self.script = list(script)
         self.seen: Counter[str] = Counter()
         self.requests: list[httpx.Request] = []
-        mock.post(f"{URL}/mcp").mock(side_effect=self.answer)
-        mock.delete(f"{URL}/mcp").mock(side_effect=self.ended)
+        if mock is not None:
+            mock.post(f"{URL}/mcp").mock(side_effect=self.answer)
+            mock.delete(f"{URL}/mcp").mock(side_effect=self.ended)
 
     def ended(self, request: httpx.Request) -> httpx.Response:
         self.seen["DELETE"] += 1
@@ -84,3 +86,38 @@ class Scripted:
     @property
     def calls(self) -> int:
         return self.seen["tools/call"]
+
+
+class Way(httpx.AsyncBaseTransport):
+    """The way of a caller's own to a scripted server: it does not tell how far a request is.
+
+    Calls wait until `go` is set, if it is given; `called` is set when one has arrived.
+    """
+
+    def __init__(self, server: Scripted, go: asyncio.Event | None = None) -> None:
+        self.server = server
+        self.go = go
+        self.called = asyncio.Event()
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if request.method == "DELETE":
+            return self.server.ended(request)
+        answer = self.server.answer(request)
+        if json.loads(request.content)["method"] == "tools/call":
+            self.called.set()
+            if self.go is not None:
+                await self.go.wait()
+        return answer
+
+
+def streamed(*messages: dict[str, Any], form: str = "text/event-stream") -> httpx.Response:
+    """An answer as an event stream."""
+    events = "".join(f"data: {json.dumps(message)}\n\n" for message in messages)
+    return httpx.Response(200, headers={"content-type": form}, content=events.encode())
+
+
+PROGRESS = {
+    "jsonrpc": "2.0",
+    "method": "notifications/progress",
+    "params": {"progressToken": 3, "progress": 1},
+}

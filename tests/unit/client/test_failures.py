@@ -183,7 +183,8 @@ async def test_a_session_that_ends_again_and_again_is_given_up(mock: respx.MockR
         with pytest.raises(CallFailed) as caught:
             await workflow.call(READ)
     assert caught.value.code == "session_not_found"
-    assert (server.calls, server.seen["initialize"]) == (4, 4)
+    assert (server.calls, server.seen["initialize"]) == (3, 3)
+    assert caught.value.attempts == 3
 
 
 @pytest.mark.parametrize(

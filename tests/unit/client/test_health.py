@@ -112,11 +112,27 @@ async def test_a_server_that_shows_the_status_alone_has_no_sessions(
         (httpx.Response(502, text="<html>"), "connection_lost", True),
         (httpx.Response(200, text="<html>"), "unexpected_answer", False),
         (httpx.Response(200, json=[]), "unexpected_answer", False),
-        (
-            httpx.Response(200, json={"status": "healthy", "sessions": [{}]}),
-            "unexpected_answer",
-            False,
+        *(
+            (httpx.Response(200, json=body), "unexpected_answer", False)
+            for body in (
+                None,
+                {},
+                {"status": 200},
+                {"status": "healthy", "version": 1},
+                {"status": "healthy", "exchanges": []},
+                {"status": "healthy", "sessions": 1},
+                {"status": "healthy", "sessions": [{}]},
+                {"status": "healthy", "sessions": [None]},
+                {"status": "healthy", "sessions": [SESSION | {"latencyMs": 1}]},
+                {"status": "healthy", "sessions": [SESSION | {"inFlight": "\x1b[2J"}]},
+                {"status": "healthy", "sessions": [SESSION | {"calls": True}]},
+                {"status": "healthy", "sessions": [SESSION | {"latencyMs": {"p50": 10**400}}]},
+                {"status": "healthy", "sessions": [SESSION | {"lastActivity": "yesterday"}]},
+                {"status": "healthy", "sessions": [SESSION | {"lastActivity": "2025-01-10"}]},
+            )
         ),
+        (httpx.Response(200, content=b"[" * 200_000), "unexpected_answer", False),
+        (RuntimeError("closed"), "connection_lost", True),
     ],
 )
 async def test_what_is_no_state_of_a_server_is_a_failure_with_a_code(
