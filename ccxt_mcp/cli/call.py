@@ -74,7 +74,9 @@ async def _call(arguments: argparse.Namespace) -> int:
     url, token = server_url(arguments), token_of(arguments)
     given = _pairs(arguments.words)
     try:
-        workflow = Workflow(arguments.session, url, token=token, timeout=arguments.timeout)
+        workflow = Workflow(
+            arguments.session, url, token=token, timeout=arguments.timeout, retries=0
+        )
     except ValueError as error:
         raise ConfigurationError(f"--session: {error}") from None
     code = None

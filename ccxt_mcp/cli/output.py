@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["NOT_WRITTEN", "console", "json_text", "written"]
 
+_WIDE = 160
+"""Columns, where nobody says how many there are."""
+
 NOT_WRITTEN = 3
 """The exit code of a command that did what it was asked and could not write it down."""
 
@@ -28,7 +31,11 @@ def console(*, stderr: bool = False) -> Console:
     from rich.console import Console
 
     plain = bool(os.environ.get("NO_COLOR"))
-    return Console(stderr=stderr, color_system=None if plain else "auto", highlight=False)
+    out = Console(stderr=stderr, color_system=None if plain else "auto", highlight=False)
+    if not out.is_terminal and not os.environ.get("COLUMNS"):
+        # For a file or a pipe, where Rich would cut at 80.
+        out.width = _WIDE
+    return out
 
 
 def json_text(value: Any, *, indent: int | None = None) -> str:

@@ -79,7 +79,8 @@ async def _status(arguments: argparse.Namespace) -> int:
             else:
                 from ccxt_mcp.cli.output import console
 
-                console().print(page(url, report))
+                out = console()
+                out.print(page(url, report, width=out.width))
             if not live:
                 return 0 if report.status == "healthy" else 1
         await asyncio.sleep(arguments.interval)
@@ -96,15 +97,22 @@ async def _watch(url: str, token: str | None, interval: float) -> None:
     with Live(console=screen, screen=screen.is_terminal, auto_refresh=False) as live:
         while True:
             try:
-                shown = page(url, await health(url, token, limit=_MOST), screen.height)
+                shown = page(
+                    url, await health(url, token, limit=_MOST), screen.height, screen.width
+                )
             except CallFailed as failure:
                 shown = Text(printable(str(failure)), "red")
             live.update(shown, refresh=True)
             await asyncio.sleep(interval)
 
 
-def page(url: str, report: Health, height: int | None = None) -> RenderableType:
-    """The state of a server for people; ``height`` is how many lines there are."""
+def page(
+    url: str, report: Health, height: int | None = None, width: int | None = None
+) -> RenderableType:
+    """The state of a server for people; ``height`` and ``width`` are how much room there is.
+
+    In little room it is whose sessions they are that is left out, never which.
+    """
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
@@ -119,7 +127,11 @@ def page(url: str, report: Health, height: int | None = None) -> RenderableType:
         f"{report.active_sessions} sessions, {report.connections} connections, exchanges: "
         + (", ".join(map(printable, report.exchanges or ())) or "none yet")
     )
-    table = Table("Session", "Client", "Address", "Token")
+    narrow = width is not None and width < _ALL
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("Session", overflow="fold")
+    for name in () if narrow else _WHOSE:
+        table.add_column(name, overflow="fold")
     for name in ("Heard of", "Runs", "Waits", "Calls", "Errors", "Timeouts", "p50 ms", "p95 ms"):
         table.add_column(name, justify="right")
     now = datetime.now(UTC)
@@ -129,12 +141,19 @@ def page(url: str, report: Health, height: int | None = None) -> RenderableType:
     )
     most = len(ordered) if height is None else max(1, height - 8)
     for session in ordered[::-1][:most]:
-        row = map(Text, _row(session, now))
-        table.add_row(*row, style="bold" if session.in_flight else "")
+        row = _row(session, now)
+        if narrow:
+            del row[1 : 1 + len(_WHOSE)]
+        table.add_row(*map(Text, row), style="bold" if session.in_flight else "")
     if not ordered:
         return Group(head, Text("no session yet", "dim"))
     left = (report.active_sessions or 0) - min(most, len(ordered))
     return Group(head, table, *([Text(f"and {left} more", "dim")] if left > 0 else []))
+
+
+_WHOSE = ("Client", "Address", "Token")
+_ALL = 110
+"""Columns in which all of a session has room."""
 
 
 def _row(session: SessionHealth, now: datetime) -> list[str]:
