@@ -24,7 +24,7 @@ from ccxt_mcp.cli import (
     status,
     stdio,
 )
-from ccxt_mcp.cli.running import run
+from ccxt_mcp.cli.running import open_standard_streams, run
 from ccxt_mcp.errors import ConfigurationError
 
 __all__ = ["main", "parser"]
@@ -39,6 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns the process's exit code: 0 fine, 1 what the command found is not, 2 configuration or
     usage.
     """
+    open_standard_streams()
     arguments = parser().parse_args(argv)
     command: Callable[[argparse.Namespace], Coroutine[Any, Any, int | None]] = arguments.command
     try:

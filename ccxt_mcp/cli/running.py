@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -13,7 +14,23 @@ if TYPE_CHECKING:
 else:
     Commands = Any
 
-__all__ = ["Commands", "described", "port", "run", "say", "single_exchanges"]
+__all__ = ["Commands", "described", "open_standard_streams", "port", "run", "say", "single_exchanges"]
+
+
+def open_standard_streams() -> None:
+    """Put nothing at all where a standard descriptor is closed.
+
+    Else the event loop's own descriptors would stand there: whatever prints writes into them, and
+    uvloop aborts.
+    """
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            # The lowest that is free is this one.
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - for as long as the process lives
 
 
 def run(main: Coroutine[Any, Any, int | None]) -> int | None:
