@@ -24,6 +24,7 @@ from typing import Any, TypeVar
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from mcp.server.lowlevel import Server
+from mcp.shared.dispatcher import coerce_request_id
 from mcp.shared.jsonrpc_dispatcher import cancelled_request_id_from_params
 from mcp.shared.message import SessionMessage
 from mcp_types import (
@@ -61,7 +62,8 @@ _T = TypeVar("_T")
 class _Owed:
     """Requests that were read and have neither been answered nor cancelled.
 
-    ``_ids`` counts them by id, of which a client may use one several times; ``nothing`` is set
+    ``_ids`` counts them by id, of which a client may use one several times, and "7" is 7, as the SDK
+    has it; ``nothing`` is set
     exactly while there are none.
     """
 
@@ -71,13 +73,13 @@ class _Owed:
         self.nothing.set()
 
     def asked(self, request_id: RequestId) -> None:
-        self._ids[request_id] += 1
+        self._ids[coerce_request_id(request_id)] += 1
         self.nothing.clear()
 
     def settled(self, request_id: RequestId | None) -> None:
-        if request_id is None or request_id not in self._ids:
+        if request_id is None or (known := coerce_request_id(request_id)) not in self._ids:
             return
-        self._ids[request_id] -= 1
+        self._ids[known] -= 1
         self._ids = +self._ids
         if not self._ids:
             self.nothing.set()

@@ -126,6 +126,20 @@ async def test_a_call_that_runs_and_one_that_waits_can_be_cancelled() -> None:
         at.sends_no_more()
 
 
+async def test_a_call_cancelled_by_another_spelling_of_its_id_is_waited_for_no_more() -> None:
+    """To the SDK "7" is 7. Without the same here, the end of input waits for an answer to "7" that
+    nobody will give: for 20 seconds, here until the test's own bound."""
+    async with host() as at:
+        await at.open()
+        at.send(call("hold", "a", "7"))
+        await at.toy.started.wait()
+        cancel = {"requestId": 7}
+        at.send({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": cancel})
+        at.sends_no_more()
+        async with asyncio.timeout(10):
+            await at.served
+
+
 async def test_what_was_asked_is_answered_when_the_host_sends_no_more() -> None:
     """Without it, a pipe of three requests from a shell ends before any of them is answered."""
     async with host() as at:
