@@ -298,7 +298,7 @@ async def test_a_host_that_does_not_read_standard_error_is_served_on(
             await opened(process)
             assert process.stdin is not None
             assert process.stdout is not None
-            for number in range(12 if printing is NOISY else 60):
+            for number in range(8 if printing is NOISY else 60):
                 process.stdin.write(line(calling(number, tool)))
                 assert json.loads(await process.stdout.readline())["id"] == number
             assert select.select([], [unread], [], 0)[1] == [], "it is full"
