@@ -99,7 +99,9 @@ async def _serve(arguments: argparse.Namespace, source: int, sink: int) -> None:
     )
     say("serving MCP over standard input and output")
     try:
-        await serve_pipes(product.server, registry, source, sink, stop=stop)
+        await serve_pipes(
+            product.server, registry, source, sink, stop=stop, longest=settings.max_body_bytes
+        )
     finally:
         stop_traces()
 

@@ -19,7 +19,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
@@ -86,7 +86,13 @@ class _Owed:
 
 
 async def serve_pipes(
-    server: Server[Any], registry: Registry, source: int, sink: int, *, stop: asyncio.Event
+    server: Server[Any],
+    registry: Registry,
+    source: int,
+    sink: int,
+    *,
+    stop: asyncio.Event,
+    longest: int,
 ) -> None:
     """Serve one host until it sends no more, reads no more, or ``stop`` is set.
 
@@ -101,13 +107,19 @@ async def serve_pipes(
         source: descriptor of what the host sends, a JSON-RPC message a line.
         sink: descriptor of what the host reads.
         stop: ends serving.
+        longest: bytes of a line; a longer one is answered with an error and read past.
     """
     # In a task, for its own context: every call finds there whose it is.
-    await asyncio.create_task(_serve(server, registry, source, sink, stop))
+    await asyncio.create_task(_serve(server, registry, source, sink, stop, longest))
 
 
 async def _serve(
-    server: Server[Any], registry: Registry, source: int, sink: int, stop: asyncio.Event
+    server: Server[Any],
+    registry: Registry,
+    source: int,
+    sink: int,
+    stop: asyncio.Event,
+    longest: int,
 ) -> None:
     session = registry.find_or_open(ANONYMOUS, _NAME, None)
     REGISTRY.set(registry)
@@ -116,7 +128,7 @@ async def _serve(
     owed = _Owed()
     incoming, received = anyio.create_memory_object_stream[SessionMessage | Exception](0)
     outgoing, answered = anyio.create_memory_object_stream[SessionMessage](0)
-    reading = asyncio.create_task(_read(source, incoming, outgoing.clone(), owed))
+    reading = asyncio.create_task(_read(source, incoming, outgoing.clone(), owed, longest))
     writing = asyncio.create_task(_write(sink, answered, owed))
     stopping = asyncio.create_task(stop.wait())
     for end in (writing, stopping):
@@ -140,15 +152,16 @@ async def _read(
     incoming: MemoryObjectSendStream[SessionMessage | Exception],
     outgoing: MemoryObjectSendStream[SessionMessage],
     owed: _Owed,
+    longest: int,
 ) -> None:
     """Pass on what the host sends. The end of ``incoming`` is the end of serving."""
     lines = os.fdopen(source, "rb", closefd=False)
     with incoming, outgoing, suppress(anyio.BrokenResourceError):
-        while line := await _aside(lines.readline):
+        while line := await _aside(lambda: _next(lines, longest)):
             if not line.strip():
                 continue
             try:
-                message = _message(line)
+                message = _message(line, longest)
             except Refusal as refusal:
                 error = ErrorData(code=refusal.rpc_code, message=refusal.message)
                 answer = JSONRPCError(jsonrpc="2.0", id=refusal.request_id, error=error)
@@ -167,13 +180,25 @@ async def _read(
                 await owed.nothing.wait()
 
 
-def _message(line: bytes) -> SessionMessage:
+def _next(lines: BinaryIO, longest: int) -> bytes:
+    """The next line; of one that is too long, more than ``longest`` bytes of its beginning."""
+    # With room for its end: a newline, and a carriage return before it.
+    line = lines.readline(longest + 2)
+    rest = line
+    while len(rest) > longest and not rest.endswith(b"\n"):
+        rest = lines.readline(longest + 2)
+    return line
+
+
+def _message(line: bytes, longest: int) -> SessionMessage:
     """One line's message.
 
     Raises:
         Refusal: it is none; the text says why.
     """
-    if isinstance(parse(line), list):
+    if len(line.rstrip(b"\r\n")) > longest:
+        raise Refusal(413, f"The line is longer than {longest} bytes (`max_body_bytes`)")
+    if isinstance(parse(line, "line"), list):
         raise Refusal(400, "JSON-RPC batches are not served here: send one message a line")
     try:
         return SessionMessage(jsonrpc_message_adapter.validate_json(line, by_name=False))
