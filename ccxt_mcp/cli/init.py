@@ -17,7 +17,7 @@ _EXAMPLES = """\
 examples:
   ccxt-mcp init                              writes ./ccxt-mcp.toml, every setting commented out
   ccxt-mcp init --file /etc/ccxt-mcp.toml    somewhere else
-  ccxt-mcp init --force                      replaces the file that is there and keeps it as NAME.bak
+  ccxt-mcp init --force                      replaces it and keeps what was there as NAME.bak
 """
 
 
@@ -40,7 +40,7 @@ async def _init(arguments: argparse.Namespace) -> None:
 
     file: Path = arguments.file
     shown = _shown(file)
-    if not file.name or file.name == ".." or file.is_dir():
+    if _is_directory(file):
         raise ConfigurationError(f"{shown} is a directory: name the file itself")
     try:
         kept = _write(file, configuration_template(), replace=arguments.force)
@@ -60,6 +60,10 @@ async def _init(arguments: argparse.Namespace) -> None:
     say("  edit it: name an account under [accounts.NAME], its keys as env:NAME or file:PATH")
     say(f"  ccxt-mcp doctor{named}    checks it, and the way to each exchange")
     say(f"  ccxt-mcp serve{named}     serves it")
+
+
+def _is_directory(file: Path) -> bool:
+    return file.name in ("", "..") or file.is_dir()
 
 
 def _shown(file: Path) -> str:

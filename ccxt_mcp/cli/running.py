@@ -14,7 +14,15 @@ if TYPE_CHECKING:
 else:
     Commands = Any
 
-__all__ = ["Commands", "described", "open_standard_streams", "port", "run", "say", "single_exchanges"]
+__all__ = [
+    "Commands",
+    "described",
+    "open_standard_streams",
+    "port",
+    "run",
+    "say",
+    "single_exchanges",
+]
 
 
 def open_standard_streams() -> None:

@@ -13,7 +13,6 @@ from ccxt_mcp.transport.pipes import serve_pipes
 from ccxt_mcp.transport.registry import Registry
 from tests.unit.transport.toy import INITIALIZE, Toy, call
 
-
 LONGEST = 100_000
 
 
