@@ -62,9 +62,8 @@ _T = TypeVar("_T")
 class _Owed:
     """Requests that were read and have neither been answered nor cancelled.
 
-    ``_ids`` counts them by id, of which a client may use one several times, and "7" is 7, as the SDK
-    has it; ``nothing`` is set
-    exactly while there are none.
+    ``_ids`` counts them by id, of which a client may use one several times; "7" is 7 there, as to
+    the SDK. ``nothing`` is set exactly while there are none.
     """
 
     def __init__(self) -> None:

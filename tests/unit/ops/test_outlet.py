@@ -127,7 +127,12 @@ def test_logging_does_not_wait_for_who_reads_the_log(
         made = root.handlers[:]
         try:
             log = logging.getLogger("ccxt_mcp.test")
-            assert bounded(lambda: [log.info("call %s", "x" * 1000) for _ in range(200)])
+
+            def calls() -> None:
+                for _ in range(200):
+                    log.info("call %s", "x" * 1000)
+
+            assert bounded(calls)
         finally:
             root.handlers[:] = handlers
             root.setLevel(level)
