@@ -24,7 +24,7 @@ from ccxt_mcp.cli import (
     status,
     stdio,
 )
-from ccxt_mcp.cli.running import run
+from ccxt_mcp.cli.running import open_standard_streams, run
 from ccxt_mcp.errors import ConfigurationError
 
 __all__ = ["main", "parser"]
@@ -40,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     usage, 3 the output could not be written. An interrupted command has ended well, unless it sets
     ``interrupted``.
     """
+    open_standard_streams()
     top = parser()
     arguments, left = top.parse_known_args(argv)
     # argparse takes a command's words only as long as no option comes between them.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import secrets
+import shlex
 from pathlib import Path
 
 from ccxt_mcp.cli.running import Commands, described, say
@@ -16,7 +17,7 @@ _EXAMPLES = """\
 examples:
   ccxt-mcp init                              writes ./ccxt-mcp.toml, every setting commented out
   ccxt-mcp init --file /etc/ccxt-mcp.toml    somewhere else
-  ccxt-mcp init --force                      replaces the file that is there
+  ccxt-mcp init --force                      replaces it and keeps what was there as NAME.bak
 """
 
 
@@ -38,31 +39,66 @@ async def _init(arguments: argparse.Namespace) -> None:
     from ccxt_mcp.settings.template import configuration_template
 
     file: Path = arguments.file
+    shown = _shown(file)
+    if _is_directory(file):
+        raise ConfigurationError(f"{shown} is a directory: name the file itself")
     try:
-        _write(file, configuration_template(), replace=arguments.force)
+        kept = _write(file, configuration_template(), replace=arguments.force)
     except FileExistsError:
         raise ConfigurationError(
-            f"{file} is there already and was left as it is: choose another name with `--file`,"
+            f"{shown} is there already and was left as it is: choose another name with `--file`,"
             " or replace it with `--force`"
         ) from None
-    except OSError as error:
-        raise ConfigurationError(
-            f"{file} cannot be written: {error.strerror or type(error).__name__}"
-        ) from None
-    named = "" if file == Path("ccxt-mcp.toml") else f" --config {file}"
-    say(f"wrote {file}, readable by you alone; every setting in it is commented out")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        raise ConfigurationError(f"{shown} cannot be written: {reason}") from None
+    if kept is not None:
+        say(f"kept what was there as {_shown(kept)}, readable by you alone")
+    named = "" if file == Path("ccxt-mcp.toml") else f" --config {shlex.quote(shown)}"
+    say(f"wrote {shown}, readable by you alone; every setting in it is commented out")
     say("next:")
     say("  edit it: name an account under [accounts.NAME], its keys as env:NAME or file:PATH")
     say(f"  ccxt-mcp doctor{named}    checks it, and the way to each exchange")
     say(f"  ccxt-mcp serve{named}     serves it")
 
 
-def _write(file: Path, text: str, *, replace: bool) -> None:
-    """For this user alone, from the first moment on."""
-    # A file that is to be replaced stays whole until the new one is.
-    target = file.with_name(f".{file.name}.{secrets.token_hex(4)}") if replace else file
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-    with os.fdopen(os.open(target, flags, 0o600), "w", encoding="utf-8") as out:
-        out.write(text)
+def _is_directory(file: Path) -> bool:
+    return file.name in ("", "..") or file.is_dir()
+
+
+def _shown(file: Path) -> str:
+    # A name may hold anything, a terminal's escape codes too.
+    return "".join(c if c.isprintable() else "?" for c in str(file))
+
+
+def _write(file: Path, text: str, *, replace: bool) -> Path | None:
+    """Write the whole file or nothing, for this user alone from the first moment on.
+
+    With ``replace``, what a symbolic link names is replaced, and the link stays. Returns where what
+    was there is kept, if anything was.
+    """
+    kept = None
     if replace:
-        os.replace(target, file)
+        file = file.resolve()
+        if file.exists():
+            kept = file.with_name(f"{file.name}.bak")
+            _put(kept, file.read_bytes(), over=True)
+    _put(file, text.encode(), over=replace)
+    return kept
+
+
+def _put(file: Path, content: bytes, *, over: bool) -> None:
+    unfinished = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+    try:
+        with os.fdopen(os.open(unfinished, flags, 0o600), "wb") as out:
+            out.write(content)
+            out.flush()
+            os.fsync(out.fileno())
+        if over:
+            os.replace(unfinished, file)
+        else:
+            # Unlike a rename it fails where there is such a file.
+            os.link(unfinished, file)
+    finally:
+        unfinished.unlink(missing_ok=True)

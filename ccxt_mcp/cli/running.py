@@ -14,27 +14,41 @@ if TYPE_CHECKING:
 else:
     Commands = Any
 
-__all__ = ["Commands", "described", "port", "run", "say", "single_exchanges"]
+__all__ = [
+    "Commands",
+    "described",
+    "open_standard_streams",
+    "port",
+    "run",
+    "say",
+    "single_exchanges",
+]
+
+
+def open_standard_streams() -> None:
+    """Put nothing at all where a standard descriptor is closed.
+
+    Else the event loop's own descriptors would stand there: whatever prints writes into them, and
+    uvloop aborts.
+    """
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            # The lowest that is free is this one.
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - for as long as the process lives
 
 
 def run(main: Coroutine[Any, Any, int | None]) -> int | None:
     """Run a command on the fastest event loop that there is."""
-    _fill_standard_files()
     try:
         import uvloop
     except ImportError:
         return asyncio.run(main)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(main)
-
-
-def _fill_standard_files() -> None:
-    """Where one of the three is closed, the event loop or a connection would get its number."""
-    for number in range(3):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)
 
 
 def single_exchanges() -> None:

@@ -1,18 +1,25 @@
 """``ccxt-mcp stdio``: the configured exchanges and accounts for one host that starts this program.
 
 Owns: the process's standard streams. Standard output is the protocol's alone: whatever any library
-or any child process prints goes to standard error.
+or any child process prints goes to standard error. Refuses: to wait for a host that does not read
+standard error, and to start where one of the two pipes is closed.
 """
 
 from __future__ import annotations
 
 import argparse
+import atexit
 import os
 import sys
+import threading
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
 
 from ccxt_mcp import __version__
 from ccxt_mcp.cli.running import Commands, say, single_exchanges
+from ccxt_mcp.errors import ConfigurationError
+from ccxt_mcp.ops.outlet import Outlet
 
 __all__ = ["add_to"]
 
@@ -24,6 +31,11 @@ A host's configuration, for instance Claude Desktop's:
 
 Others, and when to prefer `serve`: docs/HOSTS.md.
 """
+
+
+_LAST_WORDS = 1.0
+"""Seconds in which standard error is still passed on once everything else has ended."""
+_CHUNK = 65_536
 
 
 def add_to(commands: Commands) -> None:
@@ -38,9 +50,13 @@ def add_to(commands: Commands) -> None:
     stdio.set_defaults(command=_stdio)
 
 
-async def _stdio(arguments: argparse.Namespace) -> None:
-    # Before anything is imported that might print.
-    source, sink = _claimed()
+def _stdio(arguments: argparse.Namespace) -> Coroutine[Any, Any, None]:
+    # Before anything is imported that might print, and before there is an event loop, whose own
+    # descriptors would take the place of those that are closed.
+    return _serve(arguments, *_claimed())
+
+
+async def _serve(arguments: argparse.Namespace, source: int, sink: int) -> None:
     single_exchanges()
     import asyncio
     import math
@@ -83,7 +99,9 @@ async def _stdio(arguments: argparse.Namespace) -> None:
     )
     say("serving MCP over standard input and output")
     try:
-        await serve_pipes(product.server, registry, source, sink, stop=stop)
+        await serve_pipes(
+            product.server, registry, source, sink, stop=stop, longest=settings.max_body_bytes
+        )
     finally:
         stop_traces()
 
@@ -93,12 +111,63 @@ def _claimed() -> tuple[int, int]:
 
     Standard input is empty then, and standard output is standard error: for this process, for
     libraries in C and for children.
+
+    Raises:
+        ConfigurationError: there is no such pipe.
     """
+    # Python's word for a descriptor that was closed when it started.
+    for stream, name in ((sys.__stdin__, "input"), (sys.__stdout__, "output")):
+        if stream is None:
+            raise ConfigurationError(
+                f"standard {name} is closed: a host starts `ccxt-mcp stdio` and talks to it over"
+                " standard input and output; without a host use `ccxt-mcp serve`"
+            )
     sys.stdout.flush()
     source, sink = os.dup(0), os.dup(1)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.close(nothing)
+    _read_ourselves()
     os.dup2(2, 1)
     sys.stdout = sys.stderr
     return source, sink
+
+
+def _read_ourselves() -> None:
+    """Put a pipe of our own in the place of standard error, which is always read.
+
+    Some hosts never read theirs: once it is full, whoever prints would wait for ever, and that is
+    the event loop.
+    """
+    outlet = Outlet(os.dup(2))
+    printed, ours = os.pipe()
+    os.dup2(ours, 2)
+    os.close(ours)
+    passing = threading.Thread(
+        target=_pass_on, args=(printed, outlet), name="ccxt-mcp stderr", daemon=True
+    )
+    passing.start()
+
+    def finish() -> None:
+        sys.stderr.flush()
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        for descriptor in (1, 2):
+            os.dup2(nothing, descriptor)
+        # Longer than that only a child could hold the pipe, or a host that does not read.
+        passing.join(_LAST_WORDS)
+        outlet.drain(_LAST_WORDS)
+
+    # The last that the interpreter prints is the traceback of what ended it.
+    atexit.register(finish)
+
+
+def _pass_on(printed: int, outlet: Outlet) -> None:
+    rest = b""
+    while chunk := os.read(printed, _CHUNK):
+        lines, newline, rest = (rest + chunk).rpartition(b"\n")
+        if not newline and len(rest) > _CHUNK:
+            lines, rest = rest, b""
+        if lines or newline:
+            outlet.write(lines + newline)
+    if rest:
+        outlet.write(rest)

@@ -27,6 +27,8 @@ _REMEDIES = (
     # The first whose words are in the problem; most problems name their remedy themselves.
     ("cannot be read", "Give the user that runs the server the right to read that file (`chown`,"
      " `chmod 600`), or correct the path."),
+    ("names a file that", "Name a PEM file that the server's user may read, or leave `ca_file` out:"
+     " the certificate authorities that everybody knows are trusted without it."),
     ("does not exist", "Correct the path, or write a file to begin with: `ccxt-mcp init`."),
     ("is a directory", "Name the file itself."),
     ("is not valid TOML", "Correct the line that the message names; `ccxt-mcp init` writes a file"

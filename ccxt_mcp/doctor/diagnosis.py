@@ -88,16 +88,18 @@ TROUBLES: Mapping[Trouble, Diagnosis] = {
 class _Row:
     """A diagnosis for failures with one of these codes (any if none) whose message has the words.
 
-    ``keyed`` rows are about keys: they are for calls that were made with some.
+    ``keyed`` rows are about keys: they are for calls that were made with some; ``keyless`` ones for
+    calls that were made with none.
     """
 
     diagnosis: Diagnosis
     codes: tuple[Code, ...] = ()
     words: re.Pattern[str] | None = None
     keyed: bool = False
+    keyless: bool = False
 
     def fits(self, failure: Failure, keyed: bool) -> bool:
-        if self.keyed and not keyed:
+        if (self.keyed and not keyed) or (self.keyless and keyed):
             return False
         if self.codes and failure.code not in self.codes:
             return False
@@ -214,6 +216,15 @@ FAILURES: tuple[_Row, ...] = (
         (Code.INTERNAL,),
         _words(r"could not be made"),
         keyed=True,
+    ),
+    _Row(
+        Diagnosis(
+            "what answered wants a login for public data, which was asked for without keys",
+            "Check `base_url` and `proxy` of the exchange's profile: something else than the"
+            " exchange may be answering.",
+        ),
+        (Code.AUTHENTICATION_FAILED,),
+        keyless=True,
     ),
     _Row(_BLOCKED, (Code.PERMISSION_DENIED,)),
     _Row(

@@ -140,7 +140,8 @@ async def check_port(settings: Settings) -> Finding:
     except ConfigurationError as error:
         if await _is_ours(settings):
             words = "a ccxt-mcp server is running there"
-            return Finding(Check.PORT, subject, Outcome.OK, words)
+            remedy = "If it is not this configuration's, choose another `port`, or stop it."
+            return Finding(Check.PORT, subject, Outcome.WARNING, words, remedy)
         words = str(error).removeprefix(f"cannot listen on {subject}: ")
         what, _, remedy = words.partition(": ")
         words = f"the server cannot listen there: {what}"

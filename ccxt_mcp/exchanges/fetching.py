@@ -115,6 +115,9 @@ def _explained(failure: Failure, profile: ExchangeProfile) -> Failure:
     """Tables are loaded without keys; what that means where an exchange asks for one."""
     if failure.code not in (Code.AUTHENTICATION_FAILED, Code.PERMISSION_DENIED):
         return failure
+    if profile.base_url:
+        # Somebody else may be answering: of the exchange itself it says nothing.
+        return failure
     return Failure(
         Code.NOT_SUPPORTED,
         f"{profile.name}: {profile.exchange} shows its markets to nobody without a key, and market"

@@ -1,7 +1,8 @@
 """Structured logs on stderr: one line an event, as text or as JSON.
 
 Owns: the form of a log line. Refuses: to let a secret through; the redacting filter stands before
-the formatter, so that messages, fields and tracebacks pass it.
+the formatter, so that messages, fields and tracebacks pass it; and to let the event loop wait for
+whoever reads the lines (``outlet.py``).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any, Literal
 
 import orjson
 
+from ccxt_mcp.ops.outlet import Outlet
 from ccxt_mcp.redaction import RedactingFilter, Redactor
 
 __all__ = ["JsonFormatter", "TextFormatter", "configure_logging"]
@@ -65,10 +67,37 @@ def _flat(text: str) -> str:
     return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
 
 
+class _Lines(logging.Handler):
+    """Lines to a descriptor, without waiting for its reader; ``flush`` waits for a second."""
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__()
+        self._outlet = Outlet(descriptor)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            line = self.format(record)
+        except Exception:
+            self.handleError(record)
+            return
+        self._outlet.write(f"{line}\n".encode(errors="backslashreplace"))
+
+    def flush(self) -> None:
+        self._outlet.drain(1)
+
+
+def _handler() -> logging.Handler:
+    try:
+        return _Lines(sys.stderr.fileno())
+    except (AttributeError, OSError, ValueError):
+        # An object in memory that somebody put in its place: nobody stops reading that.
+        return logging.StreamHandler(sys.stderr)
+
+
 def configure_logging(level: str, form: Literal["text", "json"], redactor: Redactor) -> None:
     """Send all logs of the process to stderr in one form, redacted. For our own commands only:
     an embedding application configures its logging itself and adds ``RedactingFilter``."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _handler()
     handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
     handler.addFilter(RedactingFilter(redactor))
     # What no line of ours shows need not be found out for each (logging's own guide to speed).

@@ -6,6 +6,7 @@ resolved or literal value into those words; variable names and paths may be show
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -34,7 +35,7 @@ def resolve_secret(value: str, environ: Mapping[str, str]) -> str:
 
     Raises:
         SecretUnavailableError: the variable is not set or empty; the file is missing, unreadable,
-            empty, too large or not UTF-8 text; the literal is empty.
+            not a regular file, empty, too large or not UTF-8 text; the literal is empty.
     """
     if value.startswith("env:"):
         name = value[4:].strip()
@@ -57,8 +58,14 @@ def _read(name: str) -> str:
     if not name:
         raise SecretUnavailableError("`file:` needs a path: file:/run/secrets/my_key")
     try:
-        with Path(name).expanduser().open("rb") as file:
+        with open(Path(name).expanduser(), "rb", opener=_opened) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise SecretUnavailableError(
+                    f"the file {name} cannot be read: it is no regular file but a pipe or a device"
+                )
             raw = file.read(_LARGEST + 1)
+    except SecretUnavailableError:
+        raise
     except (OSError, RuntimeError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or "not a usable path"
         raise SecretUnavailableError(f"the file {name} cannot be read: {reason}") from None
@@ -72,6 +79,11 @@ def _read(name: str) -> str:
     if not text.strip():
         raise SecretUnavailableError(f"the file {name} is empty")
     return text
+
+
+def _opened(path: str, flags: int) -> int:
+    # Without waiting: opening a named pipe would last until somebody writes into it.
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def exposed_literals(settings: Settings, keys: Iterable[str]) -> list[str]:

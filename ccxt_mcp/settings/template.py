@@ -70,6 +70,9 @@ _EXAMPLES: Mapping[type[BaseModel], Mapping[str, Any]] = {
 }
 """Values to show where the table's default says nothing to copy."""
 
+_LATER = {"ca_file": "Once there is such a file:"}
+"""Settings whose example cannot be switched on as it is → what to say before it."""
+
 _TABLES: tuple[tuple[str, type[BaseModel], str], ...] = (
     (
         "exchanges.paper",
@@ -121,7 +124,8 @@ def _setting(model: type[BaseModel], name: str, info: FieldInfo) -> str:
     value = examples[name] if name in examples else _default(info)
     extra: Any = info.json_schema_extra or {}
     unit = f" In {extra['unit']}." if extra.get("unit") in ("seconds", "bytes") else ""
-    return f"{_comment(f'{info.description}{unit}')}\n#{name} = {_toml(value)}\n"
+    mark = f"# {_LATER[name]} " if name in _LATER else "#"
+    return f"{_comment(f'{info.description}{unit}')}\n{mark}{name} = {_toml(value)}\n"
 
 
 def _default(info: FieldInfo) -> Any:

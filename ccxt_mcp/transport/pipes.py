@@ -19,11 +19,12 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from mcp.server.lowlevel import Server
+from mcp.shared.dispatcher import coerce_request_id
 from mcp.shared.jsonrpc_dispatcher import cancelled_request_id_from_params
 from mcp.shared.message import SessionMessage
 from mcp_types import (
@@ -61,8 +62,8 @@ _T = TypeVar("_T")
 class _Owed:
     """Requests that were read and have neither been answered nor cancelled.
 
-    ``_ids`` counts them by id, of which a client may use one several times; ``nothing`` is set
-    exactly while there are none.
+    ``_ids`` counts them by id, of which a client may use one several times; "7" is 7 there, as to
+    the SDK. ``nothing`` is set exactly while there are none.
     """
 
     def __init__(self) -> None:
@@ -71,20 +72,26 @@ class _Owed:
         self.nothing.set()
 
     def asked(self, request_id: RequestId) -> None:
-        self._ids[request_id] += 1
+        self._ids[coerce_request_id(request_id)] += 1
         self.nothing.clear()
 
     def settled(self, request_id: RequestId | None) -> None:
-        if request_id is None or request_id not in self._ids:
+        if request_id is None or (known := coerce_request_id(request_id)) not in self._ids:
             return
-        self._ids[request_id] -= 1
+        self._ids[known] -= 1
         self._ids = +self._ids
         if not self._ids:
             self.nothing.set()
 
 
 async def serve_pipes(
-    server: Server[Any], registry: Registry, source: int, sink: int, *, stop: asyncio.Event
+    server: Server[Any],
+    registry: Registry,
+    source: int,
+    sink: int,
+    *,
+    stop: asyncio.Event,
+    longest: int,
 ) -> None:
     """Serve one host until it sends no more, reads no more, or ``stop`` is set.
 
@@ -99,13 +106,19 @@ async def serve_pipes(
         source: descriptor of what the host sends, a JSON-RPC message a line.
         sink: descriptor of what the host reads.
         stop: ends serving.
+        longest: bytes of a line; a longer one is answered with an error and read past.
     """
     # In a task, for its own context: every call finds there whose it is.
-    await asyncio.create_task(_serve(server, registry, source, sink, stop))
+    await asyncio.create_task(_serve(server, registry, source, sink, stop, longest))
 
 
 async def _serve(
-    server: Server[Any], registry: Registry, source: int, sink: int, stop: asyncio.Event
+    server: Server[Any],
+    registry: Registry,
+    source: int,
+    sink: int,
+    stop: asyncio.Event,
+    longest: int,
 ) -> None:
     session = registry.find_or_open(ANONYMOUS, _NAME, None)
     REGISTRY.set(registry)
@@ -114,7 +127,7 @@ async def _serve(
     owed = _Owed()
     incoming, received = anyio.create_memory_object_stream[SessionMessage | Exception](0)
     outgoing, answered = anyio.create_memory_object_stream[SessionMessage](0)
-    reading = asyncio.create_task(_read(source, incoming, outgoing.clone(), owed))
+    reading = asyncio.create_task(_read(source, incoming, outgoing.clone(), owed, longest))
     writing = asyncio.create_task(_write(sink, answered, owed))
     stopping = asyncio.create_task(stop.wait())
     for end in (writing, stopping):
@@ -138,15 +151,16 @@ async def _read(
     incoming: MemoryObjectSendStream[SessionMessage | Exception],
     outgoing: MemoryObjectSendStream[SessionMessage],
     owed: _Owed,
+    longest: int,
 ) -> None:
     """Pass on what the host sends. The end of ``incoming`` is the end of serving."""
     lines = os.fdopen(source, "rb", closefd=False)
     with incoming, outgoing, suppress(anyio.BrokenResourceError):
-        while line := await _aside(lines.readline):
+        while line := await _aside(lambda: _next(lines, longest)):
             if not line.strip():
                 continue
             try:
-                message = _message(line)
+                message = _message(line, longest)
             except Refusal as refusal:
                 error = ErrorData(code=refusal.rpc_code, message=refusal.message)
                 answer = JSONRPCError(jsonrpc="2.0", id=refusal.request_id, error=error)
@@ -165,13 +179,25 @@ async def _read(
                 await owed.nothing.wait()
 
 
-def _message(line: bytes) -> SessionMessage:
+def _next(lines: BinaryIO, longest: int) -> bytes:
+    """The next line; of one that is too long, more than ``longest`` bytes of its beginning."""
+    # With room for its end: a newline, and a carriage return before it.
+    line = lines.readline(longest + 2)
+    rest = line
+    while len(rest) > longest and not rest.endswith(b"\n"):
+        rest = lines.readline(longest + 2)
+    return line
+
+
+def _message(line: bytes, longest: int) -> SessionMessage:
     """One line's message.
 
     Raises:
         Refusal: it is none; the text says why.
     """
-    if isinstance(parse(line), list):
+    if len(line.rstrip(b"\r\n")) > longest:
+        raise Refusal(413, f"The line is longer than {longest} bytes (`max_body_bytes`)")
+    if isinstance(parse(line, "line"), list):
         raise Refusal(400, "JSON-RPC batches are not served here: send one message a line")
     try:
         return SessionMessage(jsonrpc_message_adapter.validate_json(line, by_name=False))

@@ -153,8 +153,8 @@ def reads_streams(accept: bytes | None) -> bool:
     return accept is not None and b"text/" in accept.lower()
 
 
-def parse(body: bytes) -> Message | list[Any]:
-    """One JSON-RPC message, or the unread entries of a batch.
+def parse(body: bytes, what: str = "body") -> Message | list[Any]:
+    """One JSON-RPC message, or the unread entries of a batch. ``what`` it stands in is for words.
 
     Raises:
         Refusal: 400 (413 for too long a handshake), with the JSON-RPC code and the request's id
@@ -163,27 +163,27 @@ def parse(body: bytes) -> Message | list[Any]:
     try:
         decoded = orjson.loads(body)
     except orjson.JSONDecodeError:
-        what = "empty" if not body.strip() else "not valid JSON"
-        raise Refusal(400, f"Parse error: the body is {what}", rpc_code=PARSE_ERROR) from None
+        wrong = "empty" if not body.strip() else "not valid JSON"
+        raise Refusal(400, f"Parse error: the {what} is {wrong}", rpc_code=PARSE_ERROR) from None
     if isinstance(decoded, list):
         return decoded
-    return envelope(decoded, len(body))
+    return envelope(decoded, len(body), what)
 
 
-def envelope(decoded: Any, size: int) -> Message:
+def envelope(decoded: Any, size: int, what: str = "body") -> Message:
     """The JSON-RPC message that a decoded value of ``size`` bytes is.
 
     Raises:
         Refusal: as ``parse``.
     """
     if not isinstance(decoded, dict):
-        raise Refusal(400, "The body must be one JSON-RPC object")
+        raise Refusal(400, f"The {what} must be one JSON-RPC object")
     request_id = decoded.get("id")
     has_id = "id" in decoded
     if has_id and (not isinstance(request_id, str | int) or isinstance(request_id, bool)):
         raise Refusal(400, "The JSON-RPC `id` must be a string or an integer")
     if decoded.get("jsonrpc") != "2.0":
-        raise Refusal(400, 'The body must carry `"jsonrpc": "2.0"`', request_id=request_id)
+        raise Refusal(400, f'The {what} must carry `"jsonrpc": "2.0"`', request_id=request_id)
     if "method" not in decoded:
         if has_id and ("result" in decoded or "error" in decoded):
             return Message(None, decoded, request_id)

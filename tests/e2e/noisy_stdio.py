@@ -27,6 +27,7 @@ class _Nothing(Arguments):
 
 async def _noise(call: Call, _: Any) -> Answer:
     print("NOISE print")
+    print("x" * 1000)
     print("NOISE kept", file=_KEPT, flush=True)
     print("NOISE original", file=sys.__stdout__, flush=True)
     os.write(1, b"NOISE descriptor\n")

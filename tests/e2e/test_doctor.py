@@ -456,3 +456,13 @@ async def test_a_doctor_leaves_nothing_on_disk(tmp_path: Path, sim: SimulatedExc
     """One that runs as another user would leave files that the server cannot write."""
     await report_on(written(tmp_path, sim, data_dir=str(tmp_path / "data")))
     assert [each.name for each in tmp_path.iterdir()] == ["ccxt-mcp.toml"]
+
+
+async def test_a_certificate_file_that_is_missing_is_not_taken_for_the_configuration(
+    tmp_path: Path,
+) -> None:
+    file = written(tmp_path, None, profile={"ca_file": str(tmp_path / "no-such.pem")})
+    found = only(await report_on(file, offline=True), Check.CONFIGURATION)
+    assert "names a file that does not exist" in found.found
+    assert "PEM file" in found.remedy
+    assert "ccxt-mcp init" not in found.remedy

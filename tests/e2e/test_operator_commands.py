@@ -88,7 +88,11 @@ def test_init_replaces_nothing_unless_it_is_told_to(tmp_path: Path) -> None:
     assert "--config mine.toml" in done.stderr
     assert "port = 3000" in file.read_text()
     assert file.stat().st_mode & 0o777 == 0o600
-    assert [each.name for each in tmp_path.iterdir()] == ["mine.toml"]
+    kept = tmp_path / "mine.toml.bak"
+    assert kept.read_text() == "port = 1\n"
+    assert kept.stat().st_mode & 0o777 == 0o600
+    assert "mine.toml.bak" in done.stderr
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["mine.toml", "mine.toml.bak"]
 
 
 def test_init_says_where_it_cannot_write(tmp_path: Path) -> None:
@@ -96,6 +100,50 @@ def test_init_says_where_it_cannot_write(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "no/such/place.toml cannot be written" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("name", ["there", "..", ".", "/"])
+def test_init_takes_no_directory_for_a_file_and_leaves_nothing_behind(
+    tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "there").mkdir()
+    done = run("init", "--force", "--file", name, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "is a directory" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert [each.name for each in tmp_path.rglob("*")] == ["there"]
+
+
+@pytest.mark.parametrize("force", [[], ["--force"]], ids=["new", "force"])
+def test_an_init_that_cannot_write_it_all_leaves_nothing_behind(
+    tmp_path: Path, force: list[str]
+) -> None:
+    """Without the cure there is half a file, which loads, or one with a name nobody knows."""
+    command = 'ulimit -f 1; trap "" XFSZ; exec "$@"'
+    done = subprocess.run(
+        ["/bin/sh", "-c", command, "sh", sys.executable, "-m", "ccxt_mcp", "init", *force],
+        cwd=tmp_path,
+        env=clean(PYTHONDONTWRITEBYTECODE="1"),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "cannot be written" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_init_replaces_what_a_link_names_and_shows_names_that_can_be_typed(tmp_path: Path) -> None:
+    (tmp_path / "real.toml").write_text("port = 2\n")
+    link = tmp_path / "my\x1b[31m file.toml"
+    link.symlink_to("real.toml")
+    done = run("init", "--force", "--file", link.name, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert link.is_symlink()
+    assert (tmp_path / "real.toml.bak").read_text() == "port = 2\n"
+    assert ESCAPE not in done.stderr
+    assert "--config 'my?[31m file.toml'" in done.stderr
 
 
 # --- doctor ---

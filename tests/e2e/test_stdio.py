@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import fcntl
 import json
 import os
+import select
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
@@ -51,15 +53,27 @@ class Place:
             cwd=self.config.parent,
         )
 
-    async def start(self, stdin: int = PIPE, stdout: int = PIPE) -> Process:
-        """The program, with the ends of its pipes in the test's own hands."""
+    async def start(
+        self,
+        program: list[str] = COMMAND,
+        *,
+        stdin: int = PIPE,
+        stdout: int = PIPE,
+        stderr: int = PIPE,
+        closed: str = "",
+    ) -> Process:
+        """The program, with the ends of its pipes in the test's own hands.
+
+        ``closed`` is a shell's redirection.
+        """
+        arguments = [sys.executable, "-W", "error", *program, "--config", str(self.config)]
         return await asyncio.create_subprocess_exec(
-            *[sys.executable, "-W", "error", *COMMAND, "--config", str(self.config)],
+            *["/bin/sh", "-c", f'exec "$@" {closed}', "sh", *arguments],
             env=self.environ,
             cwd=self.config.parent,
             stdin=stdin,
             stdout=stdout,
-            stderr=PIPE,
+            stderr=stderr,
             limit=2**22,
         )
 
@@ -194,9 +208,11 @@ def calling(request_id: int, tool: str) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def program(place: Place, **pipes: int) -> AsyncIterator[Process]:
+async def program(
+    place: Place, command: list[str] = COMMAND, **pipes: Any
+) -> AsyncIterator[Process]:
     async with asyncio.timeout(40):
-        process = await place.start(**pipes)
+        process = await place.start(command, **pipes)
         try:
             yield process
         finally:
@@ -266,6 +282,51 @@ async def test_a_host_that_dies_leaves_no_process_behind(place: Place) -> None:
         for descriptor in (theirs, mine, answers, sink):
             with contextlib.suppress(OSError):
                 os.close(descriptor)
+
+
+@pytest.mark.parametrize("printing", [COMMAND, NOISY], ids=["log", "prints"])
+async def test_a_host_that_does_not_read_standard_error_is_served_on(
+    place: Place, printing: list[str]
+) -> None:
+    """Some never do. Once the pipe is full, 64 KiB or 500 calls later, what prints would wait for
+    its reader for ever: the event loop, so no answer comes and no signal is heard."""
+    errors, unread = os.pipe()
+    fcntl.fcntl(unread, fcntl.F_SETPIPE_SZ, 4096)
+    tool = "noise" if printing is NOISY else "server_status"
+    try:
+        async with program(place, printing, stderr=unread) as process:
+            await opened(process)
+            assert process.stdin is not None
+            assert process.stdout is not None
+            for number in range(8 if printing is NOISY else 60):
+                process.stdin.write(line(calling(number, tool)))
+                assert json.loads(await process.stdout.readline())["id"] == number
+            assert select.select([], [unread], [], 0)[1] == [], "it is full"
+            process.send_signal(signal.SIGTERM)
+            assert await process.wait() == 0
+    finally:
+        os.close(errors)
+        os.close(unread)
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-"])
+async def test_without_one_of_its_pipes_it_is_refused_in_words(place: Place, closed: str) -> None:
+    """Without the refusal the event loop's own descriptors stand there, and it aborts."""
+    async with program(place, closed=closed) as process:
+        _, errors = await process.communicate()
+        assert process.returncode == 2, errors
+        assert b"ccxt-mcp: standard " in errors
+        assert b"is closed" in errors
+
+
+async def test_without_standard_error_it_serves(place: Place) -> None:
+    async with program(place, closed="2>&-") as process:
+        await opened(process, calling(1, "server_status"))
+        assert process.stdin is not None
+        process.stdin.close()
+        out, _ = await process.communicate()
+        assert json.loads(out)["id"] == 1
+        assert process.returncode == 0
 
 
 async def test_a_configuration_that_cannot_work_is_refused_in_words(tmp_path: Path) -> None:

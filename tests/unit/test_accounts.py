@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from ccxt_mcp.accounts import KEY_ONLY, SECRET_ONLY, Account, Accounts, load_accounts
 from ccxt_mcp.errors import Code, ConfigurationError, Failure
 from ccxt_mcp.settings import Settings, load_settings
+from ccxt_mcp.settings.references import SecretUnavailableError, resolve_secret
 
 IDS = ("binance", "kraken", "okx", "mudrex", "onetrading", "hyperliquid", "gate")
 
@@ -171,6 +173,14 @@ def test_secrets_that_cannot_be_had_name_account_field_and_place(tmp_path: Path)
     assert "accounts.m.twofa: the environment variable BLANK is empty" in text
     assert "accounts.m.private_key: `file:` needs a path" in text
     assert "accounts.m.account_id: is empty" in text
+
+
+def test_a_secret_that_is_a_named_pipe_is_refused_at_once(tmp_path: Path) -> None:
+    """Opening one waits until somebody writes into it: `serve` and `doctor` never came to an
+    end, nor does this test without the cure."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(SecretUnavailableError, match="no regular file but a pipe"):
+        resolve_secret(f"file:{tmp_path}/pipe", {})
 
 
 def test_exchanges_and_default_accounts_must_fit_together() -> None:

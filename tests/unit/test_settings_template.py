@@ -28,12 +28,15 @@ def test_as_written_it_sets_nothing() -> None:
 
 
 def test_every_setting_is_in_it_and_loads_when_it_is_switched_on(tmp_path: Path) -> None:
-    (tmp_path / "exchange-ca.pem").write_text("")
     file = tmp_path / "ccxt-mcp.toml"
     file.write_text(uncommented())
     document = tomllib.loads(uncommented())
     assert set(document) == set(Settings.model_fields)
-    assert set(document["exchanges"]["paper"]) == set(ExchangeProfile.model_fields) - {"name"}
+    assert set(document["exchanges"]["paper"]) == set(ExchangeProfile.model_fields) - {
+        "name",
+        "ca_file",
+    }
+    assert 'ca_file = "exchange-ca.pem"' in configuration_template(), "there is no such file yet"
     assert set(document["accounts"]["main"]) == set(AccountSettings.model_fields)
     assert set(document["tokens"]["workflows"]) == set(TokenSettings.model_fields)
     settings = load_settings(file, {})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ccxt_mcp.doctor.diagnosis import FAILURES, TROUBLES, diagnose
-from ccxt_mcp.errors import CODES, Code, Failure
+from ccxt_mcp.errors import Code, Failure
 from ccxt_mcp.exchanges.probing import Trouble
 from ccxt_mcp.redaction import Redactor
 
@@ -67,8 +67,9 @@ def test_without_keys_nothing_is_blamed_on_them() -> None:
     refused = Failure(PERM, "paper says: not from where you are")
     assert "blocks this address" in diagnose(refused, keyed=False).means
     odd = Failure(AUTH, "paper says: signature missing")
-    assert diagnose(odd, keyed=False).means == ""
-    assert diagnose(odd, keyed=False).remedy == CODES[AUTH].hint
+    assert "wants a login for public data" in diagnose(odd, keyed=False).means
+    assert "`base_url`" in diagnose(odd, keyed=False).remedy
+    assert "login" not in diagnose(odd, keyed=True).means
 
 
 @pytest.mark.parametrize("code", list(Code))

@@ -13,6 +13,8 @@ from ccxt_mcp.transport.pipes import serve_pipes
 from ccxt_mcp.transport.registry import Registry
 from tests.unit.transport.toy import INITIALIZE, Toy, call
 
+LONGEST = 100_000
+
 
 class Host:
     """Holds the ends of the pipes that a host holds."""
@@ -36,7 +38,7 @@ class Host:
             lane_wait_max=60,
         )
         self.served = asyncio.create_task(
-            serve_pipes(server, self.registry, theirs, ours, stop=self.stop)
+            serve_pipes(server, self.registry, theirs, ours, stop=self.stop, longest=LONGEST)
         )
 
     def send(self, *messages: dict[str, Any] | bytes) -> None:
@@ -126,6 +128,20 @@ async def test_a_call_that_runs_and_one_that_waits_can_be_cancelled() -> None:
         at.sends_no_more()
 
 
+async def test_a_call_cancelled_by_another_spelling_of_its_id_is_waited_for_no_more() -> None:
+    """To the SDK "7" is 7. Without the same here, the end of input waits for an answer to "7" that
+    nobody will give: for 20 seconds, here until the test's own bound."""
+    async with host() as at:
+        await at.open()
+        at.send(call("hold", "a", "7"))
+        await at.toy.started.wait()
+        cancel = {"requestId": 7}
+        at.send({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": cancel})
+        at.sends_no_more()
+        async with asyncio.timeout(10):
+            await at.served
+
+
 async def test_what_was_asked_is_answered_when_the_host_sends_no_more() -> None:
     """Without it, a pipe of three requests from a shell ends before any of them is answered."""
     async with host() as at:
@@ -175,11 +191,27 @@ async def test_a_host_that_neither_reads_nor_leaves_does_not_hold_the_stop() -> 
         await at.served
 
 
+async def test_a_line_that_is_too_long_is_answered_and_read_past() -> None:
+    """Without the bound, a line without an end fills the memory."""
+    async with host() as at:
+        await at.open()
+        for size in (LONGEST + 1, LONGEST + 2, LONGEST + 3, 5 * LONGEST):
+            await asyncio.to_thread(at.send, b"x" * size)
+            answer = await at.receive()
+            assert answer["error"]["code"] == -32600
+            assert "longer than 100000 bytes" in answer["error"]["message"]
+        await asyncio.to_thread(at.send, b'"%s"' % (b"x" * (LONGEST - 2)))
+        assert "The line must be one" in (await at.receive())["error"]["message"]
+        at.send(call("echo", "still here", 7))
+        assert (await at.receive())["id"] == 7
+        at.sends_no_more()
+
+
 async def test_what_is_no_message_is_answered_and_the_next_one_served() -> None:
     async with host() as at:
         await at.open()
         for line, code, words in (
-            (b"{", -32700, "not valid JSON"),
+            (b"{", -32700, "the line is not valid JSON"),
             (b"\xff\xfe", -32700, "not valid JSON"),
             (b"[]", -32600, "batches"),
             (b'{"jsonrpc": "2.0", "method": "tools/call"}', -32600, "`id` is missing"),
