@@ -98,6 +98,7 @@ USES: dict[str, Use] = {
     ),
     "mcp.shared.dispatcher.CallOptions": Use(has=("timeout", "cancel_on_abandon", "on_progress")),
     "mcp.shared.dispatcher.ProgressFnT": Use(),
+    "mcp.shared.dispatcher.coerce_request_id": Use(calls=((1, ()),)),
     "mcp.shared.exceptions.MCPError": Use(
         calls=((2, ()), (0, ("code", "message")), (0, ("code", "message", "data")))
     ),
