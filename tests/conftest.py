@@ -9,7 +9,6 @@ import pytest
 
 from tests.tracing import Spans, recorded
 
-
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A run in a shell's background inherits that, and so would the programs that tests interrupt.
     signal.signal(signal.SIGINT, signal.default_int_handler)
