@@ -111,7 +111,10 @@ class Session:
                 )
                 return answered(answer.result) if method == "tools/call" else answer.result
             except CallFailed as failure:
-                if not failure.session_gone:
+                # A modern request has no handshake in which a server could say that it adopts no
+                # names: it says so of the call, before that is begun, and once in a workflow.
+                unnamed = self._modern and failure.code == "session_not_found"
+                if not (failure.session_gone or unnamed):
                     raise
                 self.opened = False
                 if self.closed or flight.reopened:
