@@ -315,3 +315,17 @@ async def test_all_who_close_a_workflow_wait_for_the_end_of_its_session() -> Non
             await second
         assert first.cancelled()
     assert server.seen["DELETE"] == 1
+
+
+async def test_a_modern_server_that_adopts_no_names_is_asked_once_more_without(
+    mock: respx.MockRouter,
+) -> None:
+    """There is no handshake in which it could have said so; of the next call it is a failure."""
+    server = Scripted(mock, tool_failure("session_not_found", retryable=True), FINE)
+    async with Workflow("w", URL, era="2026-07-28") as workflow:
+        assert await workflow.call(WRITE) == {"fine": True}
+        assert server.calls == 2
+        server.script = [tool_failure("session_not_found", retryable=True)]
+        with pytest.raises(CallFailed, match="session_not_found"):
+            await workflow.call(WRITE)
+    assert server.calls == 3
