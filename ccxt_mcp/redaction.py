@@ -17,7 +17,7 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, quote_plus
 
-__all__ = ["MASK", "SHORTEST_SECRET", "URL_MASK", "RedactingFilter", "Redactor"]
+__all__ = ["MASK", "SHORTEST_SECRET", "URL_MASK", "RedactingFilter", "Redactor", "printable"]
 
 MASK = "***"
 URL_MASK = "<url>"
@@ -110,6 +110,11 @@ def _pattern(secrets: Iterable[str]) -> re.Pattern[str] | None:
             for first, rest in sorted(groups.items())
         )
     )
+
+
+def printable(text: str) -> str:
+    """Words of others without what a terminal would obey."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else "·" for c in text)
 
 
 class Redactor:

@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ccxt_mcp.cli.output import NOT_WRITTEN, json_text, written
-from ccxt_mcp.cli.remote import add_server, printable, seconds, server_url, token_of
+from ccxt_mcp.cli.remote import add_server, seconds, server_url, token_of
 from ccxt_mcp.cli.running import Commands, say
 from ccxt_mcp.errors import ConfigurationError
+from ccxt_mcp.redaction import printable
 
 if TYPE_CHECKING:
     from ccxt_mcp.client import CallFailed, Workflow

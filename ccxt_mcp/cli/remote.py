@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ccxt_mcp.errors import ConfigurationError
 
-__all__ = ["add_server", "printable", "seconds", "server_url", "token_of"]
+__all__ = ["add_server", "seconds", "server_url", "token_of"]
 
 _URL = "http://127.0.0.1:3000"
 _TOKEN = "CCXT_MCP_TOKEN"
@@ -84,8 +84,3 @@ def seconds(text: str) -> float:
     if 0 < value <= 86_400:
         return value
     raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
-
-
-def printable(text: str) -> str:
-    """Words of others without what a terminal would obey."""
-    return "".join(letter if letter.isprintable() else "·" for letter in text)

@@ -10,8 +10,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from ccxt_mcp.cli.output import NOT_WRITTEN, json_text, written
-from ccxt_mcp.cli.remote import add_server, printable, seconds, server_url, token_of
+from ccxt_mcp.cli.remote import add_server, seconds, server_url, token_of
 from ccxt_mcp.cli.running import Commands, say
+from ccxt_mcp.redaction import printable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any
 
 from ccxt_mcp import __version__
+from ccxt_mcp.redaction import printable
 
 __all__ = ["Check", "Finding", "Outcome", "Report"]
 
@@ -62,9 +63,9 @@ class Finding:
         """The same with texts that may be shown."""
         return replace(
             self,
-            subject=_printable(redact(self.subject)),
-            found=_printable(redact(self.found)),
-            remedy=_printable(redact(self.remedy)),
+            subject=printable(redact(self.subject)),
+            found=printable(redact(self.found)),
+            remedy=printable(redact(self.remedy)),
         )
 
     def as_dict(self) -> dict[str, str]:
@@ -76,11 +77,6 @@ class Finding:
             "found": self.found,
         }
         return {**out, "remedy": self.remedy} if self.remedy else out
-
-
-def _printable(text: str) -> str:
-    # What an exchange says may hold anything, a terminal's escape codes too.
-    return "".join(c if c.isprintable() else " " for c in text)
 
 
 @dataclass(frozen=True, slots=True)

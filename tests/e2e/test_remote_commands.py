@@ -20,10 +20,10 @@ from starlette.routing import Route
 
 from ccxt_mcp.cli.call import values
 from ccxt_mcp.cli.output import json_text, written
-from ccxt_mcp.cli.remote import printable
 from ccxt_mcp.cli.status import page
 from ccxt_mcp.client import Health, SessionHealth
 from ccxt_mcp.errors import ConfigurationError
+from ccxt_mcp.redaction import printable
 from ccxt_mcp.serving import bind, serving
 from tests.e2e.conftest import Stack, StackFactory
 
