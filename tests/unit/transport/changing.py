@@ -131,8 +131,8 @@ def listen(app: Starlette, *uris: str, request_id: int | str = 7, **more: Any) -
             },
         },
     }
-    headers = {"mcp_protocol_version": "2026-07-28", "mcp_method": "subscriptions/listen"}
-    return Request(app, "POST", body, **headers, **more)
+    more |= {"mcp_protocol_version": "2026-07-28", "mcp_method": "subscriptions/listen"}
+    return Request(app, "POST", body, **more)
 
 
 def updates(request: Request) -> list[str]:

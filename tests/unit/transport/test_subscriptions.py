@@ -247,7 +247,7 @@ async def test_a_stream_that_opens_while_its_session_subscribes_is_told() -> Non
         await subscribe(app, "a", A)
         asking = asyncio.create_task(subscribe(app, "a", "test://slow/a"))
         async with asyncio.timeout(5):
-            while not app.state.registry.quota.taken == 2:
+            while app.state.registry.quota.taken != 2:
                 await asyncio.sleep(0)
         stream = await started(listening(app, "a"))
         changing.go.set()
@@ -323,8 +323,8 @@ async def test_a_server_says_that_it_can_be_subscribed_to() -> None:
 
 
 def stamps(events: list[dict[str, Any]]) -> set[Any]:
-    metas = [(each.get("params") or each.get("result"))["_meta"] for each in events]
-    return {meta[SUBSCRIPTION] for meta in metas}
+    said = [each["params"] if "params" in each else each["result"] for each in events]
+    return {each["_meta"][SUBSCRIPTION] for each in said}
 
 
 async def test_a_modern_client_is_told_after_an_acknowledgement() -> None:
@@ -367,7 +367,7 @@ async def test_a_modern_client_that_reads_slowly_is_told_once_and_slows_nobody()
             changing.change(B)
             await asyncio.sleep(0)
         slow.let_go()
-        await slow.until(b"test://b\"}")
+        await slow.until(b'test://b"}')
         async with asyncio.timeout(5):
             while len(updates(slow)) < 3:
                 await asyncio.sleep(0)
@@ -412,7 +412,7 @@ async def test_a_stream_of_what_may_not_be_seen_any_more_ends_with_a_result() ->
         changing.forbid(A)
         await stream.until(b"updated")
         changing.change(B)
-        await stream.until(b"test://b\"}")
+        await stream.until(b'test://b"}')
         changing.forbid(B)
         assert "result" in (await stream.done()).events()[-1]
         assert updates(stream) == [A, B, B]
