@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mcp.shared.exceptions import MCPError
@@ -57,7 +58,7 @@ class Clock:
 async def watching_world(tmp_path: Path) -> AsyncIterator[tuple[World, Watching, Clock]]:
     """A venue whose prices stand still, polled as often as can be; nothing is left in the end."""
     clock = Clock()
-    intervals = {"ticker_poll_interval": 0.01, "orders_poll_interval": 0.01}
+    intervals: dict[str, Any] = {"ticker_poll_interval": 0.01, "orders_poll_interval": 0.01}
     # The clock stands at another time than ours, which CCXT finds out about.
     profile = {"options": {"adjustForTimeDifference": True, "fetchMarkets": {"types": ["spot"]}}}
     place = demo_venue(seed=3, clock=clock)
