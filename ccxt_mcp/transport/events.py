@@ -146,13 +146,16 @@ class Track:
 
     def push_once(self, message: bytes) -> None:
         """Say it, unless an equal message waits for the reader. One that is being sent does not
-        count: its client may have read it, and acted on it, a moment ago."""
-        if self.reader is not None:
-            for number, event in reversed(self.kept):
-                if number <= self.reader.taken:
-                    break
-                if event.endswith(b"\ndata: " + message + b"\n\n"):
+        count: its client may have read it, and acted on it, a moment ago. An equal one that was
+        sent is not kept beside this one: what is said often shall not push out the rest."""
+        end = b"\ndata: " + message + b"\n\n"
+        for place, (number, event) in enumerate(self.kept):
+            if event.endswith(end):
+                if self.reader is not None and number > self.reader.taken:
                     return
+                del self.kept[place]
+                self._store.removed(len(event))
+                break
         self.push(message)
 
     def attach(self, after: int, on_stop: Callable[[], None] | None = None) -> Reader:
@@ -285,10 +288,14 @@ class Events:
                 oldest.stop_clock()
                 self.forget(oldest)
 
+    def removed(self, size: int) -> None:
+        """Count an event out."""
+        self.count -= 1
+        self.size -= size
+
     def _drop(self, track: Track) -> None:
         track.dropped, event = track.kept.popleft()
-        self.count -= 1
-        self.size -= len(event)
+        self.removed(len(event))
 
     def __repr__(self) -> str:
         return f"<Events {len(self._tracks)} tracks, {self.count} events, {self.size} bytes>"

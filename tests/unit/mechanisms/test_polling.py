@@ -90,6 +90,36 @@ def test_many_watchers_cost_one_question_an_interval() -> None:
     run(main())
 
 
+def test_thousands_of_watchers_are_told_in_turns_with_others() -> None:
+    """Told in one go, they would hold up everything else that the event loop does."""
+
+    async def main() -> None:
+        polling, source, told = Polling(), Source(), Counted()
+        watches = [await watching(polling, source, told) for _ in range(1200)]
+        told_before: list[int] = []
+        others: list[asyncio.Task[None]] = []
+
+        async def other() -> None:
+            while told.times < 1198:
+                told_before.append(told.times)
+                await asyncio.sleep(0)
+
+        def leave() -> None:
+            told()
+            watches[-1].stop()
+            others.append(asyncio.create_task(other()))
+
+        watches[0].changed = leave
+        source.value = b"b"
+        await asyncio.sleep(INTERVAL + 1)
+        assert told.times == 1199
+        assert told_before == [500, 1000]
+        for watch in watches:
+            watch.stop()
+
+    run(main())
+
+
 def test_only_a_change_is_told() -> None:
     async def main() -> None:
         polling, source, told = Polling(), Source(), Counted()

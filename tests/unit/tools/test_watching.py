@@ -10,6 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from mcp.shared.exceptions import MCPError
 
@@ -100,6 +101,22 @@ async def test_a_price_is_told_of_when_it_has_changed_and_not_before(tmp_path: P
         await told.again()
         await polled(world, TICKERS_ROUTE)
         assert told.times == 1
+        watch.stop()
+
+
+async def test_a_tickers_own_time_is_no_change(tmp_path: Path) -> None:
+    """It is another one at each poll: every subscriber would be told every time."""
+    async with watching_world(tmp_path) as (world, watching, _):
+        told = Told()
+        async with httpx.AsyncClient(base_url=world.sim.base_url, trust_env=False) as http:
+            ticker = (await http.get("/api/v3/ticker/24hr", params={"symbol": "BTCUSDT"})).json()
+        watch = await watching.watch(TICKER, told)
+        later = {**ticker, "closeTime": ticker["closeTime"] + 1}
+        for body, times in ((later, 0), ({**later, "lastPrice": "1.00"}, 1)):
+            fault = world.sim.faults.add(Fault(kind="malformed", route=TICKERS_ROUTE, body=body))
+            await polled(world, TICKERS_ROUTE)
+            assert told.times == times
+            world.sim.faults.clear(fault)
         watch.stop()
 
 

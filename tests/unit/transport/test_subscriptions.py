@@ -11,9 +11,11 @@ import pytest
 from starlette.applications import Starlette
 
 from ccxt_mcp.transport import responder
+from ccxt_mcp.transport.subscriptions import Quota, Subscriptions
 from tests.unit.transport.asgi import Request
 from tests.unit.transport.changing import (
     SUBSCRIPTION,
+    Changing,
     changing_app,
     listen,
     listening,
@@ -147,6 +149,31 @@ async def test_a_change_during_the_writing_of_the_last_one_is_told(kind: str) ->
         await stream.done()
 
 
+async def test_updates_push_nothing_out_that_can_be_read_again() -> None:
+    """A busy market would fill what a session keeps within seconds, and the answer of a call whose
+    stream was cut would be gone. Of an address the last update is kept, which says all."""
+    async with changing_app(replay_events_max=4) as (changing, app):
+        session = await opened(app)
+        await subscribe(app, session, A)
+        stream = await started(listening(app, session))
+        for count in range(1, 20):
+            changing.change(A)
+            async with asyncio.timeout(5):
+                while len(updates(stream)) < count:
+                    await asyncio.sleep(0)
+        (record,) = app.state.registry._sessions.values()
+        assert record.events.count == 1
+        first = stream.ids()[0]
+        stream.leave()
+        await stream.done()
+        again = await started(resume(app, session, first))
+        await again.until(b"updated")
+        assert updates(again) == [A]
+        assert again.ids()[-1] == stream.ids()[-1]
+        again.leave()
+        await again.done()
+
+
 @BOTH
 async def test_a_slow_subscriber_slows_nobody(kind: str) -> None:
     """Told one after the other, all would wait for the one that does not read."""
@@ -217,12 +244,19 @@ async def test_an_address_subscribed_to_twice_is_one_subscription() -> None:
         await stream.done()
 
 
+async def places_taken(app: Starlette, count: int) -> None:
+    async with asyncio.timeout(5):
+        while app.state.registry.quota.taken != count:
+            await asyncio.sleep(0)
+
+
 async def test_two_requests_for_one_address_at_once_watch_it_once() -> None:
+    """The first one's watch would be forgotten, and go on for ever."""
     async with changing_app() as (changing, app):
         await subscribe(app, "a", A)
         stream = await started(listening(app, "a"))
         both = [asyncio.create_task(subscribe(app, "a", "test://slow/a")) for _ in range(2)]
-        await changing.asked.wait()
+        await places_taken(app, 3)
         changing.go.set()
         for each in both:
             assert (await each)["result"] == {}
@@ -230,6 +264,18 @@ async def test_two_requests_for_one_address_at_once_watch_it_once() -> None:
         assert app.state.registry.quota.taken == 2
         stream.leave()
         await stream.done()
+
+
+async def test_a_watch_that_comes_after_its_sessions_end_is_stopped() -> None:
+    """It is there in the same moment: too late for the end, too early for the cancellation."""
+    changing, quota = Changing(), Quota()
+    subscriptions = Subscriptions(quota, lambda message: True)
+    adding = asyncio.create_task(subscriptions.add("test://slow/a", changing, heard=True))
+    await changing.asked.wait()
+    changing.go.set()
+    subscriptions.end()
+    await adding
+    assert quota.taken == len(subscriptions) == changing.at_work("test://slow/a") == 0
 
 
 async def test_a_session_that_ends_while_it_subscribes_leaves_nothing() -> None:
@@ -246,9 +292,7 @@ async def test_a_stream_that_opens_while_its_session_subscribes_is_told() -> Non
     async with changing_app() as (changing, app):
         await subscribe(app, "a", A)
         asking = asyncio.create_task(subscribe(app, "a", "test://slow/a"))
-        async with asyncio.timeout(5):
-            while app.state.registry.quota.taken != 2:
-                await asyncio.sleep(0)
+        await places_taken(app, 2)
         stream = await started(listening(app, "a"))
         changing.go.set()
         assert (await asking)["result"] == {}
