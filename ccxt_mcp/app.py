@@ -144,6 +144,7 @@ def create_app(
             events=settings.replay_events_max,
             size=settings.replay_bytes_max,
             window=settings.replay_window,
+            total=settings.replay_total_bytes_max,
         ),
     )
     documented = () if product is None else product.boundary.documented

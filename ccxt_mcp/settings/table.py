@@ -336,6 +336,14 @@ class Settings(BaseModel):
         1 << 30,
         "bytes",
     )
+    replay_total_bytes_max: Annotated[int, Number] = _count(
+        67_108_864,
+        "The same for all sessions together. Beyond it the caller (token and address) whose"
+        " sessions keep most loses first: the older half of its largest session, then of the next.",
+        65_536,
+        1 << 36,
+        "bytes",
+    )
     replay_window: Annotated[float, Number] = _seconds(
         300.0,
         "How long they are kept after the stream's end, and how long a call goes on whose client"

@@ -23,6 +23,7 @@ from ccxt_mcp.mechanisms.lane import Lane
 from ccxt_mcp.model import Principal
 from ccxt_mcp.transport.events import Replay
 from ccxt_mcp.transport.refusal import Refusal
+from ccxt_mcp.transport.room import Room
 from ccxt_mcp.transport.session import Kind, Session, SessionKey
 
 __all__ = ["REGISTRY", "Registry"]
@@ -43,7 +44,7 @@ class Registry:
         adopt_named: whether an id that the client chose opens a session.
         lane_limit: how many calls of one session may wait.
         lane_wait_max: seconds that a call may wait for those before it.
-        replay: how much a session keeps for clients that read on.
+        replay: how much a session keeps for clients that read on, and all of them together.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Registry:
     ) -> None:
         self.lane_wait_max = lane_wait_max
         self._replay = replay
+        self.room = Room(replay.total)
         self._max_sessions = max_sessions
         self._max_per_client = max_per_client
         self._idle_timeout = idle_timeout
@@ -193,6 +195,7 @@ class Registry:
             protocol_version=LATEST_HANDSHAKE_VERSION,
             lane=lane,
             replay=self._replay,
+            room=self.room,
         )
         self._sessions[session.key] = session
         self._by_client.setdefault(client_ip, OrderedDict())[session.key] = session

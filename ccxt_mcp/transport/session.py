@@ -21,8 +21,10 @@ from ccxt_mcp.mechanisms.interruption import Interruption
 from ccxt_mcp.mechanisms.lane import Lane
 from ccxt_mcp.model import Principal
 from ccxt_mcp.transport.asking import Asking
-from ccxt_mcp.transport.events import Events, Replay, Track
+from ccxt_mcp.transport.events import Events, Replay
+from ccxt_mcp.transport.room import Room
 from ccxt_mcp.transport.stream import Stream
+from ccxt_mcp.transport.track import Track
 
 __all__ = ["SESSION", "Kind", "PlainRequest", "Session", "SessionKey", "Usage", "utc"]
 
@@ -122,6 +124,7 @@ class Session:
         "protocol_version",
         "replay",
         "requests",
+        "room",
         "running",
         "state",
         "stream",
@@ -139,6 +142,7 @@ class Session:
         protocol_version: str,
         lane: Lane,
         replay: Replay = Replay(),  # noqa: B008 - frozen
+        room: Room | None = None,
     ) -> None:
         self.id = session_id
         self.kind = kind
@@ -154,6 +158,7 @@ class Session:
         self.running: dict[RequestId | PlainRequest, list[Interruption]] = {}
         self.stream: Stream | Track | None = None
         self.replay = replay
+        self.room = room
         self.events: Events | None = None
         self.asking: Asking | None = None
         self.closed = False
@@ -196,7 +201,8 @@ class Session:
     def open_track(self, abandoned: Callable[[], None]) -> Track:
         """Begin a stream whose events are kept; see ``Events.open``."""
         if self.events is None:
-            self.events = Events(self.replay)
+            room = self.room or Room(self.replay.total)
+            self.events = Events(self.replay, room, (self.principal.name, self.client_ip))
             if self.closed:
                 self.events.close()
         return self.events.open(abandoned)
