@@ -93,7 +93,8 @@ def assemble(
         raise ConfigurationError.listing(problems)
     redactor.add(*settings.secrets(), *accounts.secrets(), *tokens.secrets())
     calls = Calls(gateway, accounts, settings, redact=redactor.text)
-    boundary = Boundary(calls, tools)
+    mirrored = {"exchange": "Exchange"} if settings.mirror_exchange else {}
+    boundary = Boundary(calls, tools, mirrored=mirrored)
     server = build_server(calls, boundary=boundary, version=__version__)
 
     @asynccontextmanager

@@ -361,6 +361,13 @@ class Settings(BaseModel):
         description="Let a client name its session (`Mcp-Session-Id: my-workflow`) without a"
         " handshake.",
     )
+    mirror_exchange: bool = Field(
+        default=False,
+        description="Have clients of the protocol 2026-07-28 repeat the argument `exchange` in the"
+        " header `Mcp-Param-Exchange`, for a proxy that routes on it. A call of theirs with one and"
+        " without the other is refused then, and so is one where they differ: curl, fetch and"
+        " whoever else writes requests by hand must send it.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least severe log lines that are written."
     )

@@ -76,12 +76,8 @@ async def test_the_inspector_lists_calls_and_reads(era: str, tmp_path: Path) -> 
         )
         failed = await inspect(*call, "symbol=NO/PE", exits=FAILED_CALL)
         assert failed["_meta"]["ccxt-mcp/failure"]["code"] == "unknown_symbol"
-        resources = (await inspect("resources/list"))["resources"]
-        uri = resources[0]["uri"]
-        read = await inspect("resources/read", "--uri", uri)
-        assert read["contents"][0]["uri"] == uri
-        prompts = (await inspect("prompts/list"))["prompts"]
-        prompt = await inspect("prompts/get", "--prompt-name", prompts[0]["name"])
-        assert prompt["messages"]
+        read = await inspect("resources/read", "--uri", "ccxt://exchanges")
+        assert read["contents"][0]["uri"] == "ccxt://exchanges"
+        assert (await inspect("prompts/get", "--prompt-name", "portfolio_overview"))["messages"]
         # A legacy one does not end its sessions; a modern one has none.
         assert bool(await stack.sessions()) == (era == "legacy")

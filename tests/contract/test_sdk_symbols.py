@@ -103,6 +103,7 @@ USES: dict[str, Use] = {
         calls=((2, ()), (0, ("code", "message")), (0, ("code", "message", "data")))
     ),
     "mcp.shared.exceptions.NoBackChannelError": Use(calls=((1, ()),)),
+    "mcp.shared.inbound.X_MCP_HEADER_KEY": Use(is_a=str),
     "mcp.shared.jsonrpc_dispatcher.cancelled_request_id_from_params": Use(calls=((1, ()),)),
     "mcp.shared.jsonrpc_dispatcher.handler_exception_to_error_data": Use(calls=((1, ()),)),
     "mcp.shared.jsonrpc_dispatcher.progress_token_from_params": Use(calls=((1, ()),)),
