@@ -40,6 +40,7 @@ from ccxt_mcp.ops.lag import watch_loop
 from ccxt_mcp.ops.metrics import Metrics
 from ccxt_mcp.product import Product, assemble
 from ccxt_mcp.settings import Settings, load_settings
+from ccxt_mcp.state_keys import StateKeys
 from ccxt_mcp.tools.boundary import failure_result
 from ccxt_mcp.transport.endpoint import Endpoint
 from ccxt_mcp.transport.events import Replay
@@ -48,6 +49,7 @@ from ccxt_mcp.transport.guard import Guard, is_loopback, peer_of
 from ccxt_mcp.transport.lanes import queue_tool_calls
 from ccxt_mcp.transport.refusal import Refusal
 from ccxt_mcp.transport.registry import Registry
+from ccxt_mcp.transport.sealing import seal_states
 from ccxt_mcp.transport.session import utc
 from ccxt_mcp.transport.spans import open_spans_where_seen
 
@@ -130,9 +132,10 @@ def create_app(
         settings = load_settings()
     if mcp_server is None:
         product = product or assemble(settings)
-        server, tokens = product.server, product.tokens
+        server, tokens, state_keys = product.server, product.tokens, product.state_keys
     else:
         server, tokens = _low_level(mcp_server), Tokens.from_settings(settings)
+        state_keys = StateKeys.from_settings(settings)
     registry = Registry(
         max_sessions=settings.max_sessions,
         max_per_client=settings.max_sessions_per_client,
@@ -150,6 +153,7 @@ def create_app(
     documented = () if product is None else product.boundary.documented
     metrics = Metrics((tool["name"] for tool in documented), settings.exchanges)
     queue_tool_calls(server, refuse=failure_result)
+    seal_states(server, state_keys.keys)
     open_spans_where_seen(server)
     lifespan = _Lifespan(server, max_body=settings.max_body_bytes)
     gate = Gate()

@@ -368,6 +368,14 @@ class Settings(BaseModel):
         " without the other is refused then, and so is one where they differ: curl, fetch and"
         " whoever else writes requests by hand must send it.",
     )
+    request_state_keys: Annotated[tuple[SecretStr, ...], BeforeValidator(split_list)] = Field(
+        default=(),
+        max_length=8,
+        description="Keys of at least 32 bytes (`env:`, `file:`) that seal what clients of the"
+        " protocol 2026-07-28 carry between the rounds of a call that asks back. The first seals,"
+        " each opens, so that a new one can be put in front. Servers behind one address need the"
+        " same; without any, each process makes its own.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least severe log lines that are written."
     )
