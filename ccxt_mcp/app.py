@@ -40,6 +40,7 @@ from ccxt_mcp.ops.lag import watch_loop
 from ccxt_mcp.ops.metrics import Metrics
 from ccxt_mcp.product import Product, assemble
 from ccxt_mcp.settings import Settings, load_settings
+from ccxt_mcp.state_keys import StateKeys
 from ccxt_mcp.tools.boundary import failure_result
 from ccxt_mcp.tools.resources import refused
 from ccxt_mcp.transport.endpoint import Endpoint
@@ -49,6 +50,7 @@ from ccxt_mcp.transport.guard import Guard, is_loopback, peer_of
 from ccxt_mcp.transport.lanes import queue_tool_calls
 from ccxt_mcp.transport.refusal import Refusal
 from ccxt_mcp.transport.registry import Registry
+from ccxt_mcp.transport.sealing import seal_states
 from ccxt_mcp.transport.session import utc
 from ccxt_mcp.transport.spans import open_spans_where_seen
 from ccxt_mcp.transport.subscribing import subscribe_resources
@@ -133,9 +135,10 @@ def create_app(
         settings = load_settings()
     if mcp_server is None:
         product = product or assemble(settings)
-        server, tokens = product.server, product.tokens
+        server, tokens, state_keys = product.server, product.tokens, product.state_keys
     else:
         server, tokens = _low_level(mcp_server), Tokens.from_settings(settings)
+        state_keys = StateKeys.from_settings(settings)
     registry = Registry(
         max_sessions=settings.max_sessions,
         max_per_client=settings.max_sessions_per_client,
@@ -147,6 +150,7 @@ def create_app(
             events=settings.replay_events_max,
             size=settings.replay_bytes_max,
             window=settings.replay_window,
+            total=settings.replay_total_bytes_max,
         ),
         quota=Quota(settings.max_subscriptions_per_session, settings.max_subscriptions),
     )
@@ -155,6 +159,7 @@ def create_app(
     queue_tool_calls(server, refuse=failure_result)
     if product is not None:
         subscribe_resources(server, product.watching, refuse=refused)
+    seal_states(server, state_keys.keys)
     open_spans_where_seen(server)
     lifespan = _Lifespan(server, max_body=settings.max_body_bytes)
     gate = Gate()

@@ -1,8 +1,8 @@
 """What was said on a session's streams, kept for a while so that a client can read on elsewhere.
 
 Owns: the event ids of one session, its tracks (one for each stream: the answer to a POST, or the
-session's own) and how much of them is kept. Refuses: the wire (``reading.py``, ``resuming.py``),
-and to replay what is not there whole.
+session's own) and how much of them is kept. Refuses: the single stream (``track.py``), the wire
+(``reading.py``, ``resuming.py``), and to replay what is not there whole.
 
 An id is ``<tag>-<track>-<number>``. The tag is drawn for each session, so that an id of another
 one is refused rather than misread; numbers rise over all tracks of the session.
@@ -10,212 +10,60 @@ one is refused rather than misread; numbers rise over all tracks of the session.
 
 from __future__ import annotations
 
-import asyncio
 import re
 import secrets
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from ccxt_mcp.transport.refusal import Refusal
+from ccxt_mcp.transport.room import Caller, Room
+from ccxt_mcp.transport.track import Track
 
-__all__ = ["RETRY", "Events", "Reader", "Replay", "Track", "foreign"]
-
-RETRY = b"retry: 1000\n"
-"""What clients are told to wait, in milliseconds, before they ask for the rest of a stream."""
+__all__ = ["Events", "Replay", "foreign"]
 
 _ID = re.compile(r"([0-9a-f]{8})-([0-9a-f]{1,15})-([0-9a-f]{1,15})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """How much one session keeps: events and their bytes, and for how many seconds."""
+    """How much one session keeps: events and their bytes, and for how many seconds; and how many
+    bytes all sessions together."""
 
     events: int = 256
     size: int = 262_144
     window: float = 300.0
-
-
-class Reader:
-    """One connection's place on a track: ``after`` is the number of the last event it was sent.
-
-    Mutable: ``after`` (rises), ``stopped`` (never unset).
-    """
-
-    __slots__ = ("_caught_up", "_on_stop", "_track", "_wake", "after", "stopped")
-
-    def __init__(self, track: Track, after: int, on_stop: Callable[[], None] | None) -> None:
-        self.after = after
-        self.stopped = False
-        self._track = track
-        self._on_stop = on_stop
-        self._wake = asyncio.Event()
-        self._caught_up = asyncio.Event()
-
-    def pending(self) -> tuple[bytes, int]:
-        """What this connection has not been sent, and the number that it will have reached then."""
-        events = []
-        # From behind: it is nearly always the last one.
-        for number, event in reversed(self._track.kept):
-            if number <= self.after:
-                break
-            events.append(event)
-        return b"".join(reversed(events)), max(self.after, self._track.last)
-
-    def reached(self, number: int) -> None:
-        """All up to this number was sent."""
-        self.after = number
-        self._caught_up.set()
-
-    def stop(self) -> None:
-        """This connection reads no more; what it was not sent waits for the next one."""
-        if not self.stopped:
-            self.stopped = True
-            self._wake.set()
-            self._caught_up.set()
-            if self._on_stop is not None:
-                self._on_stop()
-
-    def wake(self) -> None:
-        """There is something to do."""
-        self._wake.set()
-
-    async def woken(self) -> None:
-        """Wait for ``wake`` or ``stop``."""
-        await self._wake.wait()
-        self._wake.clear()
-
-    async def follow(self) -> None:
-        """Wait until it has been sent everything, or reads no more: a slow client slows the call
-        that speaks to it, and nothing is dropped for it."""
-        while not self.stopped and self.after < self._track.last:
-            self._caught_up.clear()
-            await self._caught_up.wait()
-
-
-class Track:
-    """The events of one stream, and the one connection that reads them.
-
-    Mutable: ``kept`` (rising numbers), ``last`` (rises), ``dropped`` (the last that went for room),
-    ``ended`` (never unset), ``reader``. Without a reader a clock runs: at its end a track that
-    has ended is forgotten, and one that goes on is given up (``abandoned``).
-    """
-
-    __slots__ = (
-        "_abandoned",
-        "_clock",
-        "_store",
-        "dropped",
-        "ended",
-        "kept",
-        "last",
-        "number",
-        "reader",
-    )
-
-    def __init__(self, store: Events, number: int, abandoned: Callable[[], None]) -> None:
-        self.number = number
-        self.kept: deque[tuple[int, bytes]] = deque()
-        self.last = self.dropped = 0
-        self.ended = False
-        self.reader: Reader | None = None
-        self._store = store
-        self._abandoned = abandoned
-        self._clock: asyncio.TimerHandle | None = None
-
-    @property
-    def connected(self) -> bool:
-        """Whether a connection reads it."""
-        return self.reader is not None
-
-    def prime(self) -> bytes:
-        """An event that says nothing but where to read on: the track's first, and not kept."""
-        return b"id: " + self._next() + b"\n" + RETRY + b"data:\n\n"
-
-    def push(self, message: bytes) -> None:
-        """Say one JSON-RPC message; after the end, to nobody."""
-        if self.ended:
-            return
-        event = b"id: " + self._next() + b"\nevent: message\ndata: " + message + b"\n\n"
-        self.kept.append((self.last, event))
-        self._store.added(len(event))
-        if self.reader is not None:
-            self.reader.wake()
-
-    def push_once(self, message: bytes) -> None:
-        """Say it in the place of an equal message that is kept, if there is one. Unread, that would
-        say the same; read, it shall not push out what else is kept. One that is just being sent
-        goes its way, and this one follows: its client may have acted on it a moment ago."""
-        end = b"\ndata: " + message + b"\n\n"
-        for place, (_, event) in enumerate(self.kept):
-            if event.endswith(end):
-                del self.kept[place]
-                self._store.removed(len(event))
-                break
-        self.push(message)
-
-    def attach(self, after: int, on_stop: Callable[[], None] | None = None) -> Reader:
-        """A connection reads from here on; the one that did before stops."""
-        before, self.reader = self.reader, Reader(self, after, on_stop)
-        if before is not None:
-            before.stop()
-        self.stop_clock()
-        return self.reader
-
-    def detach(self, reader: Reader) -> None:
-        """The connection reads no more; without effect where it has been replaced."""
-        reader.stop()
-        if self.reader is reader:
-            self.reader = None
-            self._start_clock()
-
-    def close(self) -> None:
-        """Nothing more comes; whoever reads it ends after what is there."""
-        if not self.ended:
-            self.ended = True
-            if self.reader is None:
-                self._start_clock()
-            else:
-                self.reader.wake()
-
-    def stop_clock(self) -> None:
-        """Nobody is waited for, whether or not anybody reads."""
-        if self._clock is not None:
-            self._clock.cancel()
-            self._clock = None
-
-    def _next(self) -> bytes:
-        self.last = self._store.next_number()
-        return b"%s-%x-%x" % (self._store.tag, self.number, self.last)
-
-    def _start_clock(self) -> None:
-        self.stop_clock()
-        if self.ended and not self.kept:
-            # Nothing to come back for; a client that opens streams and leaves has no end otherwise.
-            self._store.forget(self)
-        elif not self._store.closed:
-            loop = asyncio.get_running_loop()
-            self._clock = loop.call_later(self._store.limits.window, self._overdue)
-
-    def _overdue(self) -> None:
-        self._clock = None
-        if self.ended:
-            self._store.forget(self)
-        else:
-            self._abandoned()
+    total: int = 67_108_864
 
 
 class Events:
     """The tracks of one session, at most ``limits`` of events in all.
 
+    Args:
+        limits: how much is kept.
+        room: what all sessions keep.
+        caller: whose session it is.
+
     Mutable: ``_tracks`` (those that go on, and ended ones with kept events or a client who may come
     back), ``count`` and ``size`` (of what all tracks keep), ``_number`` (rises), ``closed``.
     """
 
-    __slots__ = ("_number", "_opened", "_tracks", "closed", "count", "limits", "size", "tag")
+    __slots__ = (
+        "_caller",
+        "_number",
+        "_opened",
+        "_room",
+        "_tracks",
+        "closed",
+        "count",
+        "limits",
+        "size",
+        "tag",
+    )
 
-    def __init__(self, limits: Replay) -> None:
+    def __init__(self, limits: Replay, room: Room, caller: Caller) -> None:
         self.limits = limits
+        self._room = room
+        self._caller = caller
         self.tag = secrets.token_hex(4).encode()
         self.count = self.size = 0
         self.closed = False
@@ -247,7 +95,8 @@ class Events:
             raise Refusal(
                 400,
                 "What followed this Last-Event-ID is not kept any more (`replay_events_max`,"
-                " `replay_bytes_max`, `replay_window`): ask again for what you need",
+                " `replay_bytes_max`, `replay_total_bytes_max`, `replay_window`): ask again for"
+                " what you need",
             )
         return track, seen
 
@@ -267,6 +116,11 @@ class Events:
 
     # The tracks' side
 
+    @property
+    def window(self) -> float:
+        """Seconds for which a stream without a reader is waited for."""
+        return self.limits.window
+
     def next_number(self) -> int:
         """The number of the session's next event."""
         self._number += 1
@@ -277,24 +131,41 @@ class Events:
         one stays, since a reply that nobody else has must reach its reader."""
         self.count += 1
         self.size += size
+        self._room.changed(self._caller, self, size)
         while self.count > 1 and (self.count > self.limits.events or self.size > self.limits.size):
-            oldest = min((t for t in self._tracks.values() if t.kept), key=lambda t: t.kept[0][0])
-            self._drop(oldest)
-            if oldest.ended and not oldest.kept and oldest.reader is None:
-                oldest.stop_clock()
-                self.forget(oldest)
+            self._drop(min((t for t in self._tracks.values() if t.kept), key=_oldest))
+        self._room.make_room(self)
+
+    # The room's side
+
+    def give_up(self, *, spare_newest: bool) -> None:
+        """Let the older half go, at least one event; the newest one not where it is spared."""
+        tracks = [track for track in self._tracks.values() if track.kept]
+        numbers = sorted(number for track in tracks for number, _ in track.kept)
+        going = min((len(numbers) + 1) // 2, len(numbers) - spare_newest)
+        for track in tracks if going else ():
+            while track.kept and track.kept[0][0] <= numbers[going - 1]:
+                self._drop(track)
 
     def removed(self, size: int) -> None:
         """Count an event out."""
         self.count -= 1
         self.size -= size
+        self._room.changed(self._caller, self, -size)
 
     def _drop(self, track: Track) -> None:
         track.dropped, event = track.kept.popleft()
         self.removed(len(event))
+        if track.ended and not track.kept and track.reader is None:
+            track.stop_clock()
+            self.forget(track)
 
     def __repr__(self) -> str:
         return f"<Events {len(self._tracks)} tracks, {self.count} events, {self.size} bytes>"
+
+
+def _oldest(track: Track) -> int:
+    return track.kept[0][0]
 
 
 def foreign() -> Refusal:

@@ -21,9 +21,11 @@ from ccxt_mcp.mechanisms.interruption import Interruption
 from ccxt_mcp.mechanisms.lane import Lane
 from ccxt_mcp.model import Principal
 from ccxt_mcp.transport.asking import Asking
-from ccxt_mcp.transport.events import Events, Replay, Track
+from ccxt_mcp.transport.events import Events, Replay
+from ccxt_mcp.transport.room import Room
 from ccxt_mcp.transport.stream import Standing
 from ccxt_mcp.transport.subscriptions import Quota, Subscriptions
+from ccxt_mcp.transport.track import Track
 
 __all__ = ["SESSION", "Kind", "PlainRequest", "Session", "SessionKey", "Usage", "utc"]
 
@@ -123,6 +125,7 @@ class Session:
         "protocol_version",
         "replay",
         "requests",
+        "room",
         "running",
         "state",
         "stream",
@@ -141,6 +144,7 @@ class Session:
         protocol_version: str,
         lane: Lane,
         replay: Replay = Replay(),  # noqa: B008 - frozen
+        room: Room | None = None,
     ) -> None:
         self.id = session_id
         self.kind = kind
@@ -156,6 +160,7 @@ class Session:
         self.running: dict[RequestId | PlainRequest, list[Interruption]] = {}
         self.stream: Standing | None = None
         self.replay = replay
+        self.room = room
         self.events: Events | None = None
         self.asking: Asking | None = None
         self.subscriptions: Subscriptions | None = None
@@ -199,7 +204,8 @@ class Session:
     def open_track(self, abandoned: Callable[[], None]) -> Track:
         """Begin a stream whose events are kept; see ``Events.open``."""
         if self.events is None:
-            self.events = Events(self.replay)
+            room = self.room or Room(self.replay.total)
+            self.events = Events(self.replay, room, (self.principal.name, self.client_ip))
             if self.closed:
                 self.events.close()
         return self.events.open(abandoned)
