@@ -41,6 +41,9 @@ class Found(StrEnum):
     NEW = "miss"
 
 
+_KEPT = Found.KEPT.value
+
+
 @dataclass(frozen=True, slots=True)
 class Read:
     """An answer. ``value`` is shared with other callers: read only.
@@ -103,7 +106,7 @@ class PublicReads:
                 return await self._asked(question, ask, slot)
             slot.release()
         if isinstance(there, Entry):
-            RECORDER.get().cache(question[1], Found.KEPT.value)
+            RECORDER.get().cache(question[1], _KEPT)
             return _read(there.value, there.asked, Found.KEPT, question, there)
         RECORDER.get().cache(question[1], Found.UNDER_WAY.value)
         value = await self._flights.outcome(question, there)
@@ -113,7 +116,7 @@ class PublicReads:
         """Whether ``get`` would find the very same kept answer now; if so, it has been given."""
         if read.entry is None or self._there(read.question, max_age) is not read.entry:
             return False
-        RECORDER.get().cache(read.question[1], Found.KEPT.value)
+        RECORDER.get().cache(read.question[1], _KEPT)
         return True
 
     def _there(self, question: Hashable, max_age: float) -> Entry[Any] | Flight[Any] | None:

@@ -35,6 +35,7 @@ __all__ = ["FAILURE_META", "Boundary", "failure_result", "failure_text"]
 FAILURE_META = "ccxt-mcp/failure"
 """Key of the failure object in a result's ``_meta``."""
 
+_CANCELLED = Code.CANCELLED.value
 _CONCEALED = "(not repeated: it looks like a credential)"
 
 
@@ -124,7 +125,7 @@ class Boundary:
             call = self._calls.begin("tools/call")
         else:
             call = self._calls.begin(name, tool.effect, progress)
-        outcome = Code.CANCELLED.value
+        outcome = _CANCELLED
 
         async def work(call: Call) -> tuple[dict[str, Any], str]:
             assert tool is not None
