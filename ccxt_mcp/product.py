@@ -103,7 +103,7 @@ def assemble(
             yield {}
         finally:
             await gateway.close()
-            boundary.lines.write()
+            boundary.lines.finish()
 
     server.lifespan = lifespan
     return Product(settings, accounts, tokens, gateway, redactor, server, calls, boundary)

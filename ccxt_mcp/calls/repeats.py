@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from ccxt_mcp.calls.policy import OPERATIONS, operation
+from ccxt_mcp.calls.policy import operation
 from ccxt_mcp.calls.public_reads import Found, Read
 from ccxt_mcp.exchanges.listing import Listing
-from ccxt_mcp.mechanisms.freshness import Entry, FreshCache, reading
+from ccxt_mcp.mechanisms.freshness import Entry, FreshCache
 
 if TYPE_CHECKING:
     from ccxt_mcp.calls.pipeline import Call, Calls
@@ -27,7 +27,6 @@ __all__ = ["Origin", "Repeats", "Written", "spelled"]
 _ENTRIES = 1024
 _BYTES = 2_000_000
 """Of all answers as JSON. What they are made of is mostly in ``public_reads`` anyway."""
-_LONGEST = max(each.fresh for each in OPERATIONS.values())
 
 Written = tuple[dict[str, Any], str]
 """A result and the same as JSON. Shared by everybody who gets it: read only."""
@@ -71,11 +70,16 @@ class Repeats:
         self._calls = calls
         self._told: FreshCache[_Told] = FreshCache(entries=_ENTRIES, size=_BYTES)
 
+    @property
+    def size(self) -> int:
+        """Bytes of all that is remembered, as JSON."""
+        return self._told.size
+
     def again(self, call: Call, key: bytes | None) -> Written | None:
         """The answer to a call, if it would be the same if it were made anew."""
         if key is None:
             return None
-        kept = self._told.get(key, _LONGEST, reading())
+        kept = self._told.find(key)
         if kept is None:
             return None
         origin = kept.value.origin

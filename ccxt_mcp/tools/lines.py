@@ -13,8 +13,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import deque
 from contextvars import Context, copy_context
-from typing import Any
 
 from ccxt_mcp.calls.pipeline import Call
 from ccxt_mcp.calls.policy import Effect
@@ -41,7 +41,7 @@ class Lines:
     """
 
     def __init__(self) -> None:
-        self._waiting: list[_Waiting] = []
+        self._waiting: deque[_Waiting] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, call: Call, caller: Caller, name: str, elapsed: float, outcome: str) -> None:
@@ -69,9 +69,16 @@ class Lines:
 
     def write(self) -> None:
         """Write what waits."""
-        waiting, self._waiting = self._waiting, []
-        for at, context, call, caller, name, elapsed, outcome in waiting:
-            context.run(_write, at, _fields(call, caller, name, elapsed, outcome))
+        while self._waiting:
+            at, context, call, caller, name, elapsed, outcome = self._waiting.popleft()
+            context.run(_write, at, call, caller, name, elapsed, outcome)
+
+    def finish(self) -> None:
+        """Write what waits, and let the loop go; more lines may come."""
+        self.write()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _pause_ends(self) -> None:
         self._timer = None
@@ -80,20 +87,9 @@ class Lines:
             self._timer = asyncio.get_running_loop().call_later(PAUSE, self._pause_ends)
 
 
-def _write(at: float, fields: dict[str, Any]) -> None:
-    record = _log.makeRecord(
-        _log.name, logging.INFO, __file__, 0, "call", (), None, extra={"fields": fields}
-    )
-    late = record.created - at
-    record.created = at
-    record.msecs = at % 1 * 1000 // 1
-    record.relativeCreated -= late * 1000
-    _log.handle(record)
-
-
-def _fields(call: Call, caller: Caller, name: str, elapsed: float, outcome: str) -> dict[str, Any]:
-    """``-`` stands where there is nothing to say. Times are in ms."""
-    return {
+def _write(at: float, call: Call, caller: Caller, name: str, elapsed: float, outcome: str) -> None:
+    # ``-`` stands where there is nothing to say. Times are in ms.
+    fields = {
         "session": caller.session,
         "caller": caller.principal.name or "-",
         "tool": name,
@@ -103,3 +99,11 @@ def _fields(call: Call, caller: Caller, name: str, elapsed: float, outcome: str)
         "queued_ms": round(caller.queued_ms, 1),
         "outcome": outcome,
     }
+    record = _log.makeRecord(
+        _log.name, logging.INFO, __file__, 0, "call", (), None, extra={"fields": fields}
+    )
+    late = record.created - at
+    record.created = at
+    record.msecs = at % 1 * 1000 // 1
+    record.relativeCreated -= late * 1000
+    _log.handle(record)
