@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from ccxt_mcp.calls.policy import operation
-from ccxt_mcp.calls.public_reads import Found, Read
+from ccxt_mcp.calls.public_reads import Read
 from ccxt_mcp.exchanges.listing import Listing
 from ccxt_mcp.mechanisms.freshness import Entry, FreshCache
 
@@ -95,6 +95,6 @@ class Repeats:
     def keep(self, key: bytes | None, origin: Origin, written: Written) -> None:
         """Remember an answer, if it says that its read was a kept one: so would its repetition."""
         entry = origin.read.entry
-        if key is not None and entry is not None and origin.read.found is Found.KEPT:
+        if key is not None and entry is not None:
             told = _Told(origin, written)
             self._told.put(key, Entry(told, entry.asked, len(key) + len(written[1])))
