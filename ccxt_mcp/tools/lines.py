@@ -23,7 +23,7 @@ from ccxt_mcp.telemetry import OK
 
 __all__ = ["PAUSE", "Lines"]
 
-PAUSE = 0.05
+PAUSE = 0.02
 """Seconds that a line waits at most."""
 
 _MOST = 256
