@@ -115,6 +115,7 @@ def assemble(
         finally:
             await watching.close()
             await gateway.close()
+            boundary.lines.finish()
 
     server.lifespan = lifespan
     return Product(

@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 
 from ccxt_mcp.calls.cursors import Paging
+from ccxt_mcp.calls.repeats import Origin
 
 __all__ = [
     "CUT_SCHEMA",
@@ -56,6 +57,7 @@ class Answer:
             again; ``more`` when there is no difference.
         paging: for results that are read in pages, what makes ``nextCursor`` of the last row (with
             ``keep_end``, of the first).
+        origin: what it was made of, where that is all of it, so that it can be given again.
         keep_end: whether a cut leaves out the first rows instead of the last ones.
     """
 
@@ -65,6 +67,7 @@ class Answer:
     paging: Paging | None = None
     keep_end: bool = False
     less: str | None = None
+    origin: Origin | None = None
 
 
 def page(

@@ -199,7 +199,7 @@ class Call:
         # A call of its own, with all of the time that a call has: it is not only this caller's.
         return await calls.reads.get(
             (exchange, step.name, (project, _spelled(args, params))),
-            step.fresh if max_age is None else min(step.fresh, max_age),
+            step.within(max_age),
             lambda: calls.run(calls.begin(tool), ask),
             self._slot(exchange, None),
         )

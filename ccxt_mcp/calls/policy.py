@@ -59,6 +59,11 @@ class Operation:
     keyed: frozenset[str] = frozenset()
     writes: frozenset[str] = frozenset()
 
+    def within(self, max_age: float | None) -> float:
+        """Seconds for which an answer is good for a caller who wants none older than ``max_age``
+        seconds; ``None`` wants nothing."""
+        return self.fresh if max_age is None else min(self.fresh, max_age)
+
     def side_on(self, exchange: str) -> Side:
         """The side at one CCXT id."""
         return Side.PRIVATE if exchange in self.keyed else self.side

@@ -29,6 +29,10 @@ _BYTES = 8_000_000
 """Of all kept answers as JSON; as Python objects they are about five times as large."""
 
 
+Question = tuple[str, str, Hashable]
+"""Exchange, unified method and everything else that an answer depends on."""
+
+
 class Found(StrEnum):
     """Where an answer was."""
 
@@ -37,16 +41,22 @@ class Found(StrEnum):
     NEW = "miss"
 
 
+_KEPT = Found.KEPT.value
+
+
 @dataclass(frozen=True, slots=True)
 class Read:
     """An answer. ``value`` is shared with other callers: read only.
 
-    ``fetched_at`` is when the exchange was asked, in milliseconds since 1970.
+    ``fetched_at`` is when the exchange was asked, in milliseconds since 1970; ``entry`` is what is
+    kept under ``question``, if the answer was found there.
     """
 
     value: Any
     fetched_at: int
     found: Found
+    question: Question
+    entry: Entry[Any] | None = None
 
     @property
     def freshness(self) -> dict[str, Any]:
@@ -68,7 +78,7 @@ class PublicReads:
 
     async def get(
         self,
-        question: tuple[str, str, Hashable],
+        question: Question,
         max_age: float,
         ask: Callable[[], Coroutine[Any, Any, Any]],
         slot: Slot,
@@ -76,7 +86,7 @@ class PublicReads:
         """An answer that is at most ``max_age`` seconds old.
 
         Args:
-            question: exchange, unified method and everything else that the answer depends on.
+            question: what is asked.
             max_age: seconds; 0 asks the exchange, whatever others ask.
             ask: asks it, for all who join.
             slot: this caller's, entered only if it has to ask. While slots are short everybody
@@ -96,11 +106,18 @@ class PublicReads:
                 return await self._asked(question, ask, slot)
             slot.release()
         if isinstance(there, Entry):
-            RECORDER.get().cache(question[1], Found.KEPT.value)
-            return _read(there.value, there.asked, Found.KEPT)
+            RECORDER.get().cache(question[1], _KEPT)
+            return _read(there.value, there.asked, Found.KEPT, question, there)
         RECORDER.get().cache(question[1], Found.UNDER_WAY.value)
         value = await self._flights.outcome(question, there)
-        return _read(value, there.began, Found.UNDER_WAY)
+        return _read(value, there.began, Found.UNDER_WAY, question)
+
+    def stands(self, read: Read, max_age: float) -> bool:
+        """Whether ``get`` would find the very same kept answer now; if so, it has been given."""
+        if read.entry is None or self._there(read.question, max_age) is not read.entry:
+            return False
+        RECORDER.get().cache(read.question[1], _KEPT)
+        return True
 
     def _there(self, question: Hashable, max_age: float) -> Entry[Any] | Flight[Any] | None:
         """The answer to a question that is kept, or else under way, if it is young enough."""
@@ -112,7 +129,7 @@ class PublicReads:
 
     async def _asked(
         self,
-        question: tuple[str, str, Hashable],
+        question: Question,
         ask: Callable[[], Coroutine[Any, Any, Any]],
         slot: Slot,
     ) -> Read:
@@ -122,7 +139,7 @@ class PublicReads:
         # Not by the work itself: a task that is cancelled before its first step never runs.
         flight.task.add_done_callback(lambda _: slot.release())
         value = await self._flights.outcome(question, flight)
-        return _read(value, flight.began, Found.NEW)
+        return _read(value, flight.began, Found.NEW, question)
 
     async def _fetch(
         self, question: Hashable, asked: Reading, ask: Callable[[], Coroutine[Any, Any, Any]]
@@ -143,5 +160,11 @@ class PublicReads:
         return f"<PublicReads {self._kept!r} {self._flights!r}>"
 
 
-def _read(value: Any, asked: Reading, found: Found) -> Read:
-    return Read(value, round(asked.wall * 1000), found)
+def _read(
+    value: Any,
+    asked: Reading,
+    found: Found,
+    question: Question,
+    entry: Entry[Any] | None = None,
+) -> Read:
+    return Read(value, round(asked.wall * 1000), found, question, entry)

@@ -46,7 +46,8 @@ class Residents:
         """Somebody wants it; it is, or is about to be, in memory."""
         self._order.pop(resident, None)
         self._order[resident] = None
-        self.trim(sparing=resident)
+        if len(self._order) > self._most:
+            self.trim(sparing=resident)
 
     def trim(self, *, sparing: Resident | None = None) -> None:
         """Send away the least recently used that are idle, as long as there are too many."""

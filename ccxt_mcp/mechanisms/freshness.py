@@ -79,6 +79,13 @@ class FreshCache(Generic[_T]):
         self._entries.move_to_end(key)
         return entry
 
+    def find(self, key: Hashable) -> Entry[_T] | None:
+        """The value, however old: for whoever judges that by something else."""
+        entry = self._entries.get(key)
+        if entry is not None:
+            self._entries.move_to_end(key)
+        return entry
+
     def put(self, key: Hashable, entry: Entry[_T]) -> None:
         """Keep a value, unless a younger one is there already."""
         old = self._entries.get(key)

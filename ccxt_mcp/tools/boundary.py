@@ -11,7 +11,6 @@ older TypeScript SDK checks that against the output schema even on errors, and t
 
 from __future__ import annotations
 
-import logging
 import re
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -21,11 +20,13 @@ from ccxt_mcp.calls.bounds import serialise
 from ccxt_mcp.calls.pipeline import Call, Calls
 from ccxt_mcp.calls.policy import Effect
 from ccxt_mcp.calls.progress import Progress
+from ccxt_mcp.calls.repeats import Repeats, spelled
 from ccxt_mcp.errors import Code, Failure
 from ccxt_mcp.mechanisms.finishing import finishing
 from ccxt_mcp.model import CALLER, Caller
 from ccxt_mcp.telemetry import OK, RECORDER, name_span
 from ccxt_mcp.tools.arguments import did_you_mean, looks_secret, parse, schema, shown_name
+from ccxt_mcp.tools.lines import Lines
 from ccxt_mcp.tools.listing import listing, with_headers
 from ccxt_mcp.tools.tool import Tool
 
@@ -34,9 +35,8 @@ __all__ = ["FAILURE_META", "Boundary", "failure_result", "failure_text"]
 FAILURE_META = "ccxt-mcp/failure"
 """Key of the failure object in a result's ``_meta``."""
 
+_CANCELLED = Code.CANCELLED.value
 _CONCEALED = "(not repeated: it looks like a credential)"
-
-_log = logging.getLogger("ccxt_mcp.calls")
 
 _T = TypeVar("_T")
 
@@ -80,6 +80,8 @@ class Boundary:
             name: with_headers(schema(tool.arguments), mirrored or {})
             for name, tool in self._tools.items()
         }
+        self._repeats = Repeats(calls)
+        self.lines = Lines()
         self.listing: dict[str, Any] = {
             "tools": listing(self._tools.values(), self._inputs),
             "resultType": "complete",
@@ -160,18 +162,26 @@ class Boundary:
             call = self._calls.begin("tools/call")
         else:
             call = self._calls.begin(name, tool.effect, progress)
-        outcome = Code.CANCELLED.value
+        outcome = _CANCELLED
 
         async def work(call: Call) -> tuple[dict[str, Any], str]:
+            assert tool is not None
+            typed = parse(tool.arguments, name, arguments)
+            answer = await tool.run(call, typed)
+            result = serialise(answer)
+            if answer.origin is not None:
+                self._repeats.keep(question, answer.origin, result)
+            return result
+
+        try:
             if tool is None:
                 name_span("unknown")
                 raise self._unknown(name)
             _check_scope(tool, caller)
-            typed = parse(tool.arguments, name, arguments)
-            return serialise(await tool.run(call, typed))
-
-        try:
-            result = await self._calls.run(call, work)
+            question = spelled(name, arguments)
+            result = self._repeats.again(call, question)
+            if result is None:
+                result = await self._calls.run(call, work)
             outcome = OK
             return result
         except Failure as failure:
@@ -185,10 +195,8 @@ class Boundary:
         finally:
             elapsed = time.perf_counter() - started
             RECORDER.get().call(name, call.exchange, outcome, elapsed)
-            if _log.isEnabledFor(logging.INFO):
-                named = shown_name(name) if tool is None else name
-                fields = _line(call, caller, named, elapsed * 1000, outcome)
-                _log.info("call", extra={"fields": fields})
+            named = shown_name(name) if tool is None else name
+            self.lines.add(call, caller, named, elapsed * 1000, outcome)
 
     def _unknown(self, name: str) -> Failure:
         return Failure(
@@ -232,17 +240,3 @@ def _check_scope(tool: Tool, caller: Caller) -> None:
             f"{tool.name} needs the scope `{tool.scope.value}`, which the caller's token lacks.",
             hint=f"Add `{tool.scope.value}` to the token's scopes in the server's configuration.",
         )
-
-
-def _line(call: Call, caller: Caller, name: str, elapsed: float, outcome: str) -> dict[str, Any]:
-    """The fields of a call's log line; ``-`` where there is nothing to say. Times are in ms."""
-    return {
-        "session": caller.session,
-        "caller": caller.principal.name or "-",
-        "tool": name,
-        "exchange": call.exchange or "-",
-        "account": call.account or "-",
-        "ms": round(elapsed, 1),
-        "queued_ms": round(caller.queued_ms, 1),
-        "outcome": outcome,
-    }

@@ -8,6 +8,7 @@ on. Refuses: how a range is put together (``candle_range.py``) and the requests'
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -16,6 +17,7 @@ from ccxt_mcp.calls.bounds import PAGED_SCHEMA, Answer
 from ccxt_mcp.calls.cursors import Paging, Position, foreign, of_form
 from ccxt_mcp.calls.pipeline import Call
 from ccxt_mcp.calls.projection import market_data, market_rows
+from ccxt_mcp.calls.repeats import Origin
 from ccxt_mcp.errors import Code, Failure
 from ccxt_mcp.exchanges.listing import Listing
 from ccxt_mcp.tools.arguments import Cursor, Since, did_you_mean
@@ -59,13 +61,11 @@ async def _get_ohlcv(call: Call, args: _Candles) -> Answer:
     symbol = await call.symbol(listing, args.symbol)
     _check_timeframe(listing, args.timeframe)
     length = length_of(args.timeframe)
-    walk = Walk(
-        call,
-        listing.exchange,
-        "fetch_ohlcv",
-        market_rows.candles_by_time,
-        lambda: _within_the_candle(length, args.max_age),
-    )
+
+    def max_age() -> float:
+        return _within_the_candle(length, args.max_age)
+
+    walk = Walk(call, listing.exchange, "fetch_ohlcv", market_rows.candles_by_time, max_age)
     if args.since is not None and args.until is not None and args.since >= args.until:
         raise Failure(Code.INVALID_ARGUMENT, "`since` must be before `until`.")
     batch = min(listing.most(symbol, "fetchOHLCV") or _USUAL, _MOST)
@@ -81,7 +81,12 @@ async def _get_ohlcv(call: Call, args: _Candles) -> Answer:
     if args.since is None:
         # Nothing has been traded after now.
         before = args.until if args.until is not None and args.until < now else None
-        return await _latest(found, walk, args, question, before)
+        answer = await _latest(found, walk, args, question, before)
+        if args.until is None and args.cursor is None and len(walk.reads) == 1:
+            # Of the latest candles alone: what else is asked for depends on the time of the call.
+            origin = Origin(listing, "fetch_ohlcv", walk.reads[0], max_age)
+            return replace(answer, origin=origin)
+        return answer
     # A clock that is behind the exchange's must not hide the last candle.
     end = max(now, args.since) + _DAY if args.until is None else args.until
     return await _from(found, walk, args, question, end)

@@ -16,6 +16,7 @@ from ccxt_mcp.calls import values
 from ccxt_mcp.calls.bounds import CUT_SCHEMA, Answer
 from ccxt_mcp.calls.pipeline import Call
 from ccxt_mcp.calls.projection import market_data
+from ccxt_mcp.calls.repeats import Origin
 from ccxt_mcp.tools.candles import CANDLES_TOOL
 from ccxt_mcp.tools.funding import FUNDING_TOOL
 from ccxt_mcp.tools.of_market import OfMarket
@@ -32,7 +33,10 @@ async def _get_ticker(call: Call, args: OfMarket) -> Answer:
     read = await call.read(
         listing.exchange, "fetch_ticker", symbol, project=market_data.ticker, max_age=args.max_age
     )
-    return Answer({"exchange": listing.exchange, "ticker": read.value, **read.freshness})
+    return Answer(
+        {"exchange": listing.exchange, "ticker": read.value, **read.freshness},
+        origin=Origin(listing, "fetch_ticker", read, lambda: args.max_age),
+    )
 
 
 class _Book(OfMarket):
@@ -63,7 +67,12 @@ async def _get_orderbook(call: Call, args: _Book) -> Answer:
         max_age=args.max_age,
     )
     data = {"exchange": listing.exchange, "symbol": symbol, **read.value, **read.freshness}
-    return Answer(data, ("bids", "asks"), "What is left out is farther from the price.")
+    return Answer(
+        data,
+        ("bids", "asks"),
+        "What is left out is farther from the price.",
+        origin=Origin(listing, "fetch_order_book", read, lambda: args.max_age),
+    )
 
 
 _SIDE = {

@@ -153,7 +153,7 @@ async def _name_what_is_malformed(
         name, arguments = params.get("name"), params.get("arguments")
         if not isinstance(name, str):
             problem = "`name` must be a string: the name of the tool to call"
-        elif arguments is not None and not isinstance(arguments, Mapping):
+        elif arguments is not None and not isinstance(arguments, (dict, Mapping)):
             name_span("malformed")
             problem = f"`arguments` of {shown_name(name)!r} must be an object"
         elif arguments is None and "arguments" in params:

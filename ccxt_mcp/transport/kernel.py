@@ -108,22 +108,36 @@ class _Channel:
 
 
 class _Connection(Connection):
-    """The SDK's connection, which knows whether anybody asked for its exit stack.
+    """The SDK's connection of a session, for one of its requests; what nearly nobody asks for is
+    made when somebody does.
 
-    Nearly nobody does, and to unwind an empty one costs more than the rest of the kernel's own
-    work: the SDK's ``serve_one``, which is this and the unwinding, does it for every request.
+    To make an event and an exit stack, and to unwind that, costs more than the rest of the kernel's
+    own work: the SDK's ``serve_one``, which is this and the unwinding, does it for every request.
     """
 
-    has_cleanup = False
+    def __init__(self, session: Session) -> None:
+        # Instead of the SDK's own, attribute by attribute.
+        self.outbound = _Channel(session)
+        self.protocol_version = session.protocol_version
+        self.session_id = session.id
+        self.client_capabilities = None
+        self.client_params = session.client_params
+        self.state = session.state
+
+    @cached_property
+    def initialized(self) -> anyio.Event:  # type: ignore[override]
+        event = anyio.Event()
+        event.set()
+        return event
+
+    @cached_property
+    def exit_stack(self) -> AsyncExitStack:  # type: ignore[override]
+        return AsyncExitStack()
 
     @property
-    def exit_stack(self) -> AsyncExitStack:
-        self.has_cleanup = True
-        return self._exit_stack
-
-    @exit_stack.setter
-    def exit_stack(self, stack: AsyncExitStack) -> None:
-        self._exit_stack = stack
+    def has_cleanup(self) -> bool:
+        """Whether anybody asked for the exit stack."""
+        return "exit_stack" in self.__dict__
 
 
 class _Exchange:
@@ -212,7 +226,7 @@ async def answer(
     """
     assert message.method is not None
     assert message.id is not None
-    connection = _connection(session)
+    connection = _Connection(session)
     exchange = _Exchange(session, message, scope, outlet)
     try:
         try:
@@ -282,18 +296,6 @@ async def notify(
             session.cancel(request_id)
     if server.get_notification_handler(message.method) is None:
         return
-    runner = ServerRunner(server, _connection(session), lifespan_state)
+    runner = ServerRunner(server, _Connection(session), lifespan_state)
     exchange = _Exchange(session, message, scope, None)
     await runner.on_notify(exchange, message.method, message.params)
-
-
-def _connection(session: Session) -> _Connection:
-    connection = _Connection(
-        _Channel(session),
-        protocol_version=session.protocol_version,
-        session_id=session.id,
-        client_params=session.client_params,
-    )
-    connection.state = session.state
-    connection.initialized.set()
-    return connection

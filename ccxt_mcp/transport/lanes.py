@@ -33,6 +33,9 @@ __all__ = ["FAILURE_META", "WORKFLOW_META", "in_lane", "queue_tool_calls"]
 FAILURE_META = "ccxt-mcp/failure"
 WORKFLOW_META = "ccxt-mcp/workflow"
 
+_OBJECT = (dict, Mapping)
+"""Nearly always the first, which is looked for in a tenth of the time."""
+
 _T = TypeVar("_T")
 
 Handler = Callable[[ServerRequestContext[Any, Any], Any], Awaitable[Any]]
@@ -194,7 +197,7 @@ def queue_tool_calls(
 
 def _outcome(result: Any) -> tuple[bool, bool]:
     """(was it an error, was it a timeout), from the result as handlers may return it."""
-    if isinstance(result, Mapping):
+    if isinstance(result, _OBJECT):
         if not result.get("isError"):
             return False, False
         meta = result.get("_meta")

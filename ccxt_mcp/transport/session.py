@@ -117,6 +117,7 @@ class Session:
         "connected_at",
         "events",
         "id",
+        "key",
         "kind",
         "label",
         "lane",
@@ -147,6 +148,7 @@ class Session:
         room: Room | None = None,
     ) -> None:
         self.id = session_id
+        self.key: SessionKey = (principal.name, session_id)
         self.kind = kind
         self.principal = principal
         self.client_ip = client_ip
@@ -167,11 +169,6 @@ class Session:
         self.closed = False
         self.connected_at = self.last_activity = time.time()
         self.touched = time.monotonic()
-
-    @property
-    def key(self) -> SessionKey:
-        """Where the registry keeps it."""
-        return (self.principal.name, self.id)
 
     def touch(self) -> None:
         """Note that the client was heard of."""

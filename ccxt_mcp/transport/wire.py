@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -36,6 +37,10 @@ _NOT_WANTED = re.compile(rb";\s*q\s*=\s*0(\.0*)?\s*(;|$)")
 """A media range of quality 0."""
 _LONGEST_HANDSHAKE = 16_384
 """Bytes of an ``initialize``: its session keeps what it says."""
+
+
+_REMEMBERED = 32
+"""Header values whose meaning is remembered: nearly all clients send one of very few."""
 
 
 class ClientGone(Exception):
@@ -114,6 +119,7 @@ def replayed(body: bytes, receive: Receive) -> Receive:
     return replay
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def check_content_type(value: bytes | None) -> None:
     """Only JSON: what a foreign web page can send without asking first is refused.
 
@@ -126,6 +132,7 @@ def check_content_type(value: bytes | None) -> None:
         raise Refusal(415, f"The Content-Type is {shown}; send `Content-Type: application/json`")
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def accepts(value: bytes | None) -> tuple[bool, bool]:
     """(may the answer be JSON, may it be an event stream); a missing header is ``*/*``."""
     if value is None or not value.strip():

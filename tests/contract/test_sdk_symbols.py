@@ -11,7 +11,7 @@ import importlib
 import inspect
 import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -40,7 +40,7 @@ from starlette.types import Message as ScopeMessage
 
 from ccxt_mcp.mechanisms.lane import Lane
 from ccxt_mcp.model import ANONYMOUS
-from ccxt_mcp.transport.kernel import _Channel, _Exchange
+from ccxt_mcp.transport.kernel import _Channel, _Connection, _Exchange
 from ccxt_mcp.transport.session import Kind, Session
 from ccxt_mcp.transport.wire import Message
 
@@ -90,8 +90,10 @@ USES: dict[str, Use] = {
     ),
     "mcp.server.caching.CacheHint": Use(calls=((0, ("ttl_ms", "scope")),)),
     "mcp.server.connection.Connection": Use(
-        calls=((1, ("protocol_version", "session_id", "client_params")),),
-        has=("state", "initialized", "client_params", "protocol_version", "exit_stack"),
+        has=(
+            *("outbound", "session_id", "protocol_version", "client_params"),
+            *("client_capabilities", "state", "initialized", "exit_stack"),
+        ),
     ),
     "mcp.server.context.CallNext": Use(),
     "mcp.server.context.HandlerResult": Use(),
@@ -271,6 +273,32 @@ def session() -> Session:
     return Session(
         "s", Kind.NAMED, ANONYMOUS, None, protocol_version=LATEST_HANDSHAKE_VERSION, lane=Lane(1)
     )
+
+
+def test_our_connection_has_what_the_sdks_has() -> None:
+    """transport/kernel.py makes it without the SDK's ``__init__``: an attribute that comes anew has
+    to be looked at."""
+    body = ast.parse(inspect.getsource(Connection.__init__).strip()).body[0]
+    assert isinstance(body, ast.FunctionDef)
+    assert [ast.unparse(each) for each in body.body] == [
+        "self.outbound = outbound",
+        "self.protocol_version = protocol_version",
+        "self.session_id = session_id",
+        "self.client_capabilities = None",
+        "self.client_params = client_params",
+        "self.initialized = anyio.Event()",
+        "self.state = {}",
+        "self.exit_stack = AsyncExitStack()",
+    ]
+    ours = _Connection(session())
+    asked_for = [ours.has_cleanup]
+    assert ours.initialized.is_set()
+    assert vars(ours).keys() | {"exit_stack"} == vars(connected()).keys()
+    stack = ours.exit_stack
+    asked_for.append(ours.has_cleanup)
+    assert isinstance(stack, AsyncExitStack)
+    assert ours.exit_stack is stack
+    assert asked_for == [False, True]
 
 
 def connected(version: str = LATEST_HANDSHAKE_VERSION) -> Connection:

@@ -23,8 +23,8 @@ from ccxt_mcp.simulation import (
     Venue,
     demo_venue,
 )
-from ccxt_mcp.tools.boundary import FAILURE_META
-from ccxt_mcp.tools.server import build_server
+from ccxt_mcp.tools.boundary import FAILURE_META, Boundary
+from ccxt_mcp.tools.server import TOOLS, build_server
 
 
 @dataclass
@@ -35,6 +35,7 @@ class World:
     gateway: Gateway
     accounts: Accounts
     calls: Calls
+    boundary: Boundary
     server: Server[Any]
     demo: tuple[DemoAccount, ...] = field(repr=False)
 
@@ -121,7 +122,9 @@ async def make_world(
         )
         await gateway.start()
         try:
-            yield World(sim, gateway, accounts, calls, build_server(calls, version="0"), demo)
+            boundary = Boundary(calls, TOOLS)
+            server = build_server(calls, boundary=boundary, version="0")
+            yield World(sim, gateway, accounts, calls, boundary, server, demo)
         finally:
             await gateway.close()
 
