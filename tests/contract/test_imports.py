@@ -9,9 +9,11 @@ PACKAGE = Path(__file__).parents[2] / "ccxt_mcp"
 WORDS = {"errors", "model", "settings", "accounts", "callers", "redaction", "telemetry", "__init__"}
 MAY_IMPORT = {
     "mechanisms": WORDS,
-    "transport": WORDS | {"mechanisms"},
-    "exchanges": WORDS | {"mechanisms"},
-    "calls": WORDS | {"mechanisms", "exchanges"},
+    "store": WORDS | {"mechanisms"},
+    "cluster": WORDS | {"mechanisms", "store"},
+    "transport": WORDS | {"mechanisms", "store", "cluster"},
+    "exchanges": WORDS | {"mechanisms", "store", "cluster"},
+    "calls": WORDS | {"mechanisms", "store", "cluster", "exchanges"},
     "tools": WORDS | {"mechanisms", "exchanges", "calls"},
     "api": WORDS | {"mechanisms", "transport"},
     "ops": WORDS,
@@ -31,6 +33,7 @@ OUTSIDE = {
     "aiohttp": {"exchanges", "simulation"},
     "prometheus_client": {"ops"},
     "opentelemetry": {"telemetry", "ops"},
+    "redis": {"store"},
     "rich": {"cli"},
     "shtab": {"cli"},
 }
