@@ -30,6 +30,18 @@ async def test_a_member_ends_when_it_is_not_touched(world: World) -> None:
     assert await roster.page("all", offset=0, limit=10) == (2, ["long", "new"])
 
 
+async def test_many_members_are_touched_at_once(world: World) -> None:
+    roster = world.store.roster
+    for member in ("a", "b", "c"):
+        await roster.join("all", member, ttl=TTL, most=10)
+    await roster.touch("all", ["a", "c", "never"], ttl=60)
+    await roster.touch("all", [], ttl=60)
+    await roster.touch("none", ["a"], ttl=60)
+    await world.pass_time(TTL * 1.1)
+    assert await roster.page("all", offset=0, limit=10) == (2, ["a", "c"])
+    assert await roster.page("none", offset=0, limit=10) == (0, [])
+
+
 async def test_a_roster_is_read_in_pages(world: World) -> None:
     roster = world.store.roster
     members = [f"m{i}" for i in range(25)]

@@ -92,6 +92,9 @@ class _Player:
         # Which of them is the oldest hangs on steps of the clock that memory may not see.
         return (await self.store.roster.join(name, member, ttl=_LONG, most=4))[0]
 
+    async def stay(self, chance: random.Random, name: str) -> None:
+        await self.store.roster.touch(name, ["m0", "m3"], ttl=_LONG)
+
     async def leave(self, chance: random.Random, name: str) -> None:
         await self.store.roster.leave(name, f"m{chance.randrange(6)}")
 
@@ -141,7 +144,7 @@ class _Player:
 
 _MOVES = (
     *("claim", "claim", "claim", "renew", "release", "release", "open", "open", "read", "write"),
-    *("touch", "remove", "join", "join", "leave", "page", "consult", "consult", "deposit"),
+    *("touch", "remove", "join", "join", "stay", "leave", "page", "consult", "consult", "deposit"),
     *("discard", "once", "append", "append", "append", "after", "after", "drop", "beat", "all"),
     *("gone",),
 )
