@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from hiredis import pack_command
 from redis.asyncio.cluster import RedisCluster
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.asyncio.sentinel import Sentinel
@@ -53,7 +54,9 @@ class Pooled:
             connection = await self._pool.get_connection()
             replies: list[Any] = []
             try:
-                await connection.send_packed_command(connection.pack_commands(commands))
+                # In C: the library's own way is a third of a round trip's cost.
+                packed = [pack_command(each) for each in commands]  # type: ignore[arg-type]
+                await connection.send_packed_command(b"".join(packed))
                 for _ in commands:
                     try:
                         replies.append(await connection.read_response())
