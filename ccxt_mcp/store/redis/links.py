@@ -80,8 +80,8 @@ class Pooled:
 
     async def close(self) -> None:
         await self._pool.disconnect()
-        if self._sentinel is not None:
-            await self._sentinel.aclose()
+        for each in [] if self._sentinel is None else self._sentinel.sentinels:
+            await each.aclose()
 
 
 def _read_only(reply: Any) -> bool:
@@ -96,6 +96,7 @@ class Clustered:
 
     def __init__(self, cluster: RedisCluster) -> None:
         self._cluster = cluster
+        self._free = asyncio.Semaphore(CONNECTIONS)
 
     async def execute(self, commands: Sequence[Command]) -> list[Any]:
         if len(commands) == 1:
@@ -103,10 +104,11 @@ class Clustered:
         return await asyncio.gather(*(self._one(each) for each in commands))
 
     async def _one(self, command: Command) -> Any:
-        try:
-            return await self._cluster.execute_command(*command)
-        except ResponseError as error:
-            return error
+        async with self._free:
+            try:
+                return await self._cluster.execute_command(*command)
+            except ResponseError as error:
+                return error
 
     async def connection(self, key: str) -> AbstractConnection:
         await self._cluster.initialize()

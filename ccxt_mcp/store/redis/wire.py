@@ -97,7 +97,11 @@ class Wire:
     async def close(self) -> None:
         link, self._link = self._link, None
         if link is not None:
-            await link.close()
+            try:
+                async with asyncio.timeout(self.timeout):
+                    await link.close()
+            except (TimeoutError, RedisError, OSError):
+                _log.debug("the store was not there to be left")
 
     async def run(
         self,
