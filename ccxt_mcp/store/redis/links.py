@@ -14,9 +14,12 @@ from hiredis import pack_command
 from redis.asyncio.cluster import RedisCluster
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.asyncio.sentinel import Sentinel
-from redis.exceptions import ReadOnlyError, ResponseError
+from redis.exceptions import ReadOnlyError, RedisClusterException, RedisError, ResponseError
 
-__all__ = ["CONNECTIONS", "Clustered", "Link", "Pooled"]
+__all__ = ["CONNECTIONS", "FAULTS", "Clustered", "Link", "Pooled"]
+
+FAULTS = (RedisError, RedisClusterException, OSError)
+"""What goes wrong on the way; a cluster's exception is none of the library's others."""
 
 CONNECTIONS = 32
 """Connections to one server for round trips; what comes more waits for one."""
@@ -31,7 +34,7 @@ class Link(Protocol):
         """Replies, in the order of the commands; an error reply is a ``ResponseError`` among them.
 
         Raises:
-            RedisError, OSError: the connection failed; what was asked may have been done.
+            one of FAULTS: the connection failed; what was asked may have been done.
         """
 
     async def connection(self, key: str) -> AbstractConnection:

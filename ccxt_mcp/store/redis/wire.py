@@ -26,13 +26,12 @@ from redis.exceptions import (
     NoScriptError,
     OutOfMemoryError,
     ReadOnlyError,
-    RedisError,
     ResponseError,
 )
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from ccxt_mcp.errors import Code, Failure
-from ccxt_mcp.store.redis.links import Link
+from ccxt_mcp.store.redis.links import FAULTS, Link
 from ccxt_mcp.store.redis.scripts import Script
 
 __all__ = ["Call", "Wire"]
@@ -100,7 +99,7 @@ class Wire:
             try:
                 async with asyncio.timeout(self.timeout):
                     await link.close()
-            except (TimeoutError, RedisError, OSError):
+            except FAULTS:
                 _log.debug("the store was not there to be left")
 
     async def run(
@@ -173,11 +172,11 @@ class Wire:
                     return await work(link)
                 except (TimeoutError, ResponseError, RedisTimeoutError):
                     raise
-                except (RedisError, OSError):
+                except FAULTS:
                     if not again:
                         raise
                 return await work(link)
-        except (RedisError, OSError) as error:
+        except FAULTS as error:
             raise self._failed(error) from None
 
     def _failed(self, error: BaseException) -> Failure:
