@@ -11,12 +11,14 @@ import logging
 import secrets
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
 from ccxt_mcp.errors import Code, Failure
 from ccxt_mcp.store.opening import store_at
 from ccxt_mcp.store.protocol import Claim, Claimed, Store
+from ccxt_mcp.store.redis.keys import Keys
 from tests.redis_server import RedisServer
 from tests.unit.store.world import until
 
@@ -150,6 +152,29 @@ async def test_a_server_that_came_back_with_old_data_grants_nothing_for_one_leng
         assert client.dbsize() == 64
     assert (await claim(store, "t2")).state is Claim.YOUNG
     assert not await store.leases.renew("lane", "t1", length=6)
+
+
+async def test_a_clock_that_was_set_back_stops_a_lane_for_one_length_only(
+    store: Store, own_redis: RedisServer, prefix: str
+) -> None:
+    """Without that a lease of an hour ahead would hold its lane for an hour, and a store that seems
+    to have been found empty in an hour would grant nothing until then."""
+    assert (await claim(store, "t1", length=0.2)).state is Claim.GRANTED
+    leases = Keys(prefix).leases("lane")
+    hour = 3_600_000_000
+    with own_redis.client() as client:
+        for field in (b"=lane", b"born"):
+            packed: Any = client.hget(leases, field)
+            parts = packed.split(b" ")
+            places = (1, 4) if field == b"=lane" else (0,)
+            for place in places:
+                now: Any = client.time()
+                parts[place] = b"%d" % (now[0] * 1_000_000 + hour)
+            client.hset(leases, field, b" ".join(parts))
+    young = await claim(store, "t2", length=0.2)
+    assert young.state is Claim.YOUNG
+    assert young.wait < 0.21
+    await granted(store)
 
 
 async def test_what_is_evicted_is_not_granted_again_at_once(
