@@ -193,6 +193,26 @@ async def test_what_is_evicted_is_not_granted_again_at_once(
             assert client.ttl(key) > 0 or key.endswith(b"leases")
 
 
+async def test_a_server_keeps_little_of_those_who_have_gone(
+    store: Store, own_redis: RedisServer, prefix: str
+) -> None:
+    """Without that a lease that is held for hours would remember every claim of every replica that
+    was killed, and a shard every lease that was not given up."""
+    keys = Keys(prefix)
+    await claim(store, "holder")
+    await claim(store, "first")
+    for number in range(200):
+        await claim(store, f"gone{number}", length=0.002)
+    names = [name for name in (f"n{i}" for i in range(20_000)) if keys.shard(name) == 5][:300]
+    for name in names:
+        await store.leases.claim(name, "gone", node="a", length=0.002)
+    with own_redis.client() as client:
+        [line, waiting] = keys.of("lane", "line", "waiting")
+        assert client.zcard(line) == client.hlen(waiting) < 150
+        assert client.hlen(keys.leases(names[0])) < 200
+        assert 0 < client.pttl(line) <= 12_000
+
+
 async def test_scripts_that_the_server_forgot_are_told_again(
     store: Store, own_redis: RedisServer
 ) -> None:
