@@ -120,7 +120,7 @@ async def test_a_reply_that_came_too_late_is_nobody_elses(
         await asyncio.sleep(0.05)
         for task in asked[::2]:
             task.cancel()
-        await asyncio.wait(asked)
+        await asyncio.gather(*asked, return_exceptions=True)
         own_redis.resume()
         for number in range(5):
             async with asyncio.timeout(10):
