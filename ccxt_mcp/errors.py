@@ -41,6 +41,7 @@ class Code(StrEnum):
     ORDER_NOT_FOUND = "order_not_found"
     OUTCOME_UNKNOWN = "outcome_unknown"
     SESSION_NOT_FOUND = "session_not_found"
+    STORE_UNAVAILABLE = "store_unavailable"
     CANCELLED = "cancelled"
     INTERNAL = "internal"
 
@@ -141,6 +142,11 @@ CODES: dict[Code, CodeInfo] = {
     ),
     Code.SESSION_NOT_FOUND: CodeInfo(
         "The session has ended or never existed.", True, "Send `initialize` to open a new session."
+    ),
+    Code.STORE_UNAVAILABLE: CodeInfo(
+        "The store that this server shares with its other replicas is away, or too slow.",
+        True,
+        "Wait `retryAfterMs`, then try again; it recovers by itself when the store is back.",
     ),
     Code.CANCELLED: CodeInfo(
         "The caller cancelled the call.", True, "Send the call again if wanted."

@@ -38,6 +38,7 @@ STATUSES: Mapping[Code, int] = {
     # Never one that is repeated unasked: what was written may have happened.
     Code.OUTCOME_UNKNOWN: 409,
     Code.SESSION_NOT_FOUND: 404,
+    Code.STORE_UNAVAILABLE: 503,
     Code.CANCELLED: 503,
     Code.INTERNAL: 500,
 }

@@ -398,6 +398,21 @@ class Settings(BaseModel):
         " each opens, so that a new one can be put in front. Servers behind one address need the"
         " same; without any, each process makes its own.",
     )
+    store_url: SecretStr | None = Field(
+        default=None,
+        description="Redis or Valkey that all replicas share: `redis://`, `rediss://`,"
+        " `redis+sentinel://HOST:PORT,HOST:PORT/SERVICE` or `redis+cluster://`. Without it this"
+        " process is on its own. Needs the extra `ccxt-mcp[redis]`.",
+    )
+    store_prefix: str = Field(
+        default="ccxtmcp",
+        pattern=r"^[A-Za-z0-9._-]{1,32}$",
+        description="What all keys in the store begin with: servers with the same prefix are"
+        " replicas of one another.",
+    )
+    store_timeout: Annotated[float, Number] = _seconds(
+        1.0, "A round trip to the store may take so long.", le=5
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least severe log lines that are written."
     )

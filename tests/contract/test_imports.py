@@ -19,9 +19,11 @@ WORDS = {
 }
 MAY_IMPORT = {
     "mechanisms": WORDS,
-    "transport": WORDS | {"mechanisms"},
-    "exchanges": WORDS | {"mechanisms"},
-    "calls": WORDS | {"mechanisms", "exchanges"},
+    "store": WORDS | {"mechanisms"},
+    "cluster": WORDS | {"mechanisms", "store"},
+    "transport": WORDS | {"mechanisms", "store", "cluster"},
+    "exchanges": WORDS | {"mechanisms", "store", "cluster"},
+    "calls": WORDS | {"mechanisms", "store", "cluster", "exchanges"},
     "tools": WORDS | {"mechanisms", "exchanges", "calls"},
     "api": WORDS | {"mechanisms", "transport"},
     "ops": WORDS,
@@ -41,6 +43,8 @@ OUTSIDE = {
     "aiohttp": {"exchanges", "simulation"},
     "prometheus_client": {"ops"},
     "opentelemetry": {"telemetry", "ops"},
+    "redis": {"store"},
+    "hiredis": {"store"},
     "rich": {"cli"},
     "shtab": {"cli"},
 }

@@ -1,0 +1,1 @@
+"""Replicas on one store: what each of them holds, hears and says."""

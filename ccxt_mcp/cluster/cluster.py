@@ -1,0 +1,59 @@
+"""The common store as one process uses it.
+
+Owns: in which order the parts begin and end. Refuses: what they do.
+"""
+
+from __future__ import annotations
+
+from ccxt_mcp.cluster.holding import Leaseholder
+from ccxt_mcp.cluster.node import Node
+from ccxt_mcp.settings import Settings
+from ccxt_mcp.store.opening import store_at
+from ccxt_mcp.store.protocol import Store
+
+__all__ = ["Cluster"]
+
+
+class Cluster:
+    """A node, its leases, and the store behind both.
+
+    Args:
+        store: shared by all replicas; opened and closed here.
+    """
+
+    def __init__(self, store: Store, node_id: str | None = None) -> None:
+        self.store = store
+        self.node = Node(store, node_id)
+        self.leases = Leaseholder(self.node)
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Cluster | None:
+        """The cluster that ``store_url`` names; None where a process is on its own.
+
+        Raises:
+            ConfigurationError: the URL cannot be used, or the extra `redis` is not installed.
+        """
+        if settings.store_url is None:
+            return None
+        return cls(
+            store_at(
+                settings.store_url.get_secret_value(),
+                prefix=settings.store_prefix,
+                timeout=settings.store_timeout,
+            )
+        )
+
+    async def start(self) -> None:
+        """Begin. A store that is away is waited for by each call, not here."""
+        await self.store.open()
+        await self.node.start()
+        await self.leases.start()
+
+    async def stop(self) -> None:
+        """End; what was said last arrives."""
+        await self.leases.stop()
+        await self.node.stop()
+        await self.store.close()
+
+    def __repr__(self) -> str:
+        return f"<Cluster {self.node!r} {self.leases!r}>"

@@ -1,0 +1,1 @@
+"""What replicas have in common: one small protocol, in memory and on Redis or Valkey."""
