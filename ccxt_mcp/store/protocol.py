@@ -311,7 +311,9 @@ class Spent:
 
     Attributes:
         granted: how many of the charges were taken, the first that were asked for.
-        wait: seconds after which the next may fit; 0 where all were taken.
+        wait: seconds after which the next may fit, if no answer comes before; 0 where all were
+            taken.
+        outlook: seconds until the next will fit, as far as one can tell.
         blocked: seconds for which nothing is granted at all.
         counted: units that count now, of the longest window.
         pace: seconds per unit at which the bucket drains now.
@@ -321,6 +323,7 @@ class Spent:
 
     granted: int
     wait: float
+    outlook: float
     blocked: float
     counted: float
     pace: float

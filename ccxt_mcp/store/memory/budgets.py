@@ -63,8 +63,9 @@ class _Budget:
             self.ledger.refund(before)
         self.take(charge, cost, now)
 
-    def ask(self, charge: str, cost: float, now: float) -> float:
-        """Take a charge, or stand in line: seconds until it may fit, 0 where it was taken."""
+    def ask(self, charge: str, cost: float, now: float) -> tuple[float, float]:
+        """Take a charge, or stand in line: seconds until it may fit, and until it will as far as
+        one can tell; both 0 where it was taken."""
         ahead = 0.0
         for name, each in self.line.items():
             if name == charge:
@@ -72,13 +73,13 @@ class _Budget:
             ahead += each.cost
         # Answers that came a moment ago are no longer waited for.
         self.ledger.advance(now)
-        wait = self.ledger.delay(ahead, cost, now)
-        if wait == 0.0:
+        outlook = self.ledger.delay(ahead, cost, now)
+        if outlook == 0.0:
             self.line.pop(charge, None)
             self.take(charge, cost, now)
-            return 0.0
+            return 0.0, 0.0
         self.line.setdefault(charge, _Waiter(cost, 0.0)).until = now + PATIENCE
-        return wait if ahead > 0.0 else self.ledger.next_look(cost, now)
+        return outlook if ahead > 0.0 else self.ledger.next_look(cost, now), outlook
 
     def end(self, charge: str, now: float, *, refund: bool) -> None:
         found = self.charges.pop(charge, None)
@@ -118,7 +119,7 @@ class MemoryBudgets:
         budget.advance(now)
         if known is not None and known.born != budget.born:
             budget.remember(known, now)
-        granted, wait, refused = 0, 0.0, False
+        granted, wait, outlook, refused = 0, 0.0, 0.0, False
         for do, charge, amount in acts:
             if do is not Do.TAKE:
                 self._do(budget, place, do, charge, amount, now)
@@ -126,15 +127,18 @@ class MemoryBudgets:
                 continue
             elif charge in budget.charges:
                 granted += 1
+            elif blocked := self._blocked(budget, place, now):
+                wait, outlook, refused = blocked, blocked, True
             else:
-                wait = self._blocked(budget, place, now) or budget.ask(charge, amount, now)
-                refused = wait > 0.0
+                wait, outlook = budget.ask(charge, amount, now)
+                refused = outlook > 0.0
                 granted += not refused
         ledger = budget.ledger
         self._keep(name, budget, now)
         return Spent(
             granted,
             wait,
+            outlook,
             self._blocked(budget, place, now),
             ledger.counted,
             1 / ledger.rate,

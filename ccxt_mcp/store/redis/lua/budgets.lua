@@ -6,7 +6,7 @@
 --       2 rate, 3 burst, 4 transit, 5 patience, 6 how many windows; then limit and seconds of each;
 --       then what the caller remembers: born ('' for nothing), counted, age, blocked;
 --       then three for each act: what, charge, amount
--- Returns granted, wait, blocked, counted, pace, strikes, born
+-- Returns granted, wait, outlook, blocked, counted, pace, strikes, born
 
 local EPS, SLOTS, SLOWEST, LOOK_AHEAD = 1e-9, 120, 0.2, 3.0
 local max, min = math.max, math.min
@@ -269,7 +269,7 @@ local function spot(charge)
   return nil, ahead
 end
 
-local granted, wait, refused = 0, 0, false
+local granted, wait, outlook, refused = 0, 0, 0, false
 for i = next_arg, #ARGV, 3 do
   local what, charge, amount = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2])
   if what == 't' then
@@ -279,9 +279,11 @@ for i = next_arg, #ARGV, 3 do
       granted = granted + 1
     elseif max(blocked, ban) > now then
       refused, wait = true, max(blocked, ban) - now
+      outlook = wait
     else
       local place, ahead = spot(charge)
-      if delay(ahead, amount) == 0 then
+      outlook = delay(ahead, amount)
+      if outlook == 0 then
         if place then
           table.remove(line, place)
         end
@@ -289,7 +291,7 @@ for i = next_arg, #ARGV, 3 do
         granted = granted + 1
       else
         refused = true
-        wait = ahead > 0 and delay(ahead, amount) or next_look(amount)
+        wait = ahead > 0 and outlook or next_look(amount)
         if place then
           line[place][3] = now + patience
         else
@@ -354,5 +356,5 @@ local function text(number)
 end
 
 return {
-  granted, text(wait), text(max(0, max(blocked, ban) - now)), text(counted()), text(1 / pace), strikes, born,
+  granted, text(wait), text(outlook), text(max(0, max(blocked, ban) - now)), text(counted()), text(1 / pace), strikes, born,
 }
