@@ -49,7 +49,6 @@ _MOMENT = 0.1
 class _Waiter:
     flow: Hashable
     cost: float
-    name: str
     turn: asyncio.Future[CommonCharge]
     deadline: float | None
     expiry: asyncio.TimerHandle | None = None
@@ -67,9 +66,10 @@ class SharedLimiter:
         queue_max: how many may wait here.
 
     Bound to the event loop that it is made in; times are that loop's. Invariants, between awaits: a
-    waiter's turn is undecided exactly while it is in ``_queue`` or ``_asked``; who is in ``_asked``
-    comes before all in ``_queue``; while anybody waits or anything is unsaid, a conversation is
-    under way (``_talking``) or a timer is set that starts one.
+    waiter's turn is undecided exactly while it is in ``_queue``; ``_places`` are the names of the
+    next charges, whoever gets them, and the first may stand in line in the store (``_in_line``);
+    while anybody waits or anything is unsaid, a conversation is under way (``_talking``) or a timer
+    is set that starts one.
     """
 
     def __init__(
@@ -89,7 +89,8 @@ class SharedLimiter:
         self._node = node
         self._budget = CommonBudget(node, place, part, rules, self._plan)
         self._queue: FairQueue[_Waiter] = FairQueue()
-        self._asked: deque[_Waiter] = deque()
+        self._places: deque[str] = deque()
+        self._in_line = False
         self._together = _TOGETHER
         self._blocked = 0.0
         self._due = 0.0
@@ -108,7 +109,7 @@ class SharedLimiter:
     @property
     def waiting(self) -> int:
         """How many wait here."""
-        return len(self._queue) + len(self._asked)
+        return len(self._queue)
 
     @property
     def blocked(self) -> float:
@@ -159,7 +160,7 @@ class SharedLimiter:
 
     def settle(self, charge: CommonCharge) -> None:
         """The request of this charge has been answered."""
-        if self._asked or self._queue:
+        if self._queue:
             # What flew did not drain; now it does, so when the head may go is to be asked again.
             self._due = 0.0
         self._budget.settle(charge)
@@ -243,7 +244,7 @@ class SharedLimiter:
             if now + wait > deadline:
                 self._refused += 1
                 raise self._too_slow(wait)
-        waiter = _Waiter(flow, cost, self._budget.name(), loop.create_future(), deadline)
+        waiter = _Waiter(flow, cost, loop.create_future(), deadline)
         if deadline is not None:
             waiter.expiry = loop.call_at(deadline, self._expire, waiter)
         self._queue.push(flow, cost, waiter)
@@ -255,7 +256,6 @@ class SharedLimiter:
         """Seconds until who comes behind so much may be granted, by what the store said last."""
         wait = max(0.0, self._blocked - now)
         if self._outlook > now:
-            ahead += sum(each.cost for each in self._asked)
             wait = max(wait, self._outlook - now + ahead * self._pace)
         return wait
 
@@ -266,7 +266,7 @@ class SharedLimiter:
         now, when = self._loop.time(), math.inf
         if self._budget.unsaid:
             when = max(now + _GATHER, self._away_until)
-        if self._asked or self._queue:
+        if self._queue:
             when = min(when, max(self._due, self._blocked))
         if when <= now:
             self._start()
@@ -295,70 +295,91 @@ class SharedLimiter:
             await asyncio.sleep(0)
             while True:
                 now = self._loop.time()
-                asks = self._head(now)
-                if not asks and not self._budget.unsaid:
+                waiters = self._head(now)
+                if not waiters and not self._budget.unsaid:
                     return
-                spent = await self._budget.speak(
-                    [Act(Do.TAKE, each.name, each.cost) for each in asks]
-                )
+                asks = [
+                    Act(Do.TAKE, name, each.cost)
+                    for name, each in zip(self._places, waiters, strict=False)
+                ]
+                try:
+                    spent = await self._budget.speak(asks)
+                except BaseException:
+                    # Taken or not: nobody will have them.
+                    self._forget(len(asks))
+                    raise
                 self._away_until = 0.0
-                self._heed(spent, asks, now)
-                if not (self._asked or self._queue):
+                self._heed(spent, waiters, now)
+                if not self._queue:
                     return
         except Failure as failure:
             self._away_until = self._loop.time() + _AGAIN
             self._give_up(failure)
         except BaseException:
-            self._give_up(Failure(Code.STORE_UNAVAILABLE, f"the {self.name} could not be asked for"))
+            self._give_up(
+                Failure(Code.STORE_UNAVAILABLE, f"the {self.name} could not be asked for")
+            )
             raise
         finally:
             self._talking = False
+            self._leave_line()
             self._plan()
 
     def _head(self, now: float) -> list[_Waiter]:
-        """Whom to ask for now."""
+        """Whom to ask for now, each with a place of its own."""
         if max(self._due, self._blocked) > now:
             return []
-        while len(self._asked) < self._together and (head := self._queue.head()) is not None:
-            _, waiter = head
-            # Cancelled in this step of the loop, perhaps; its task has yet to hear of it.
-            gone = waiter.turn.done()
-            self._queue.pop(served=not gone)
-            if not gone:
-                self._asked.append(waiter)
-        return [self._asked[i] for i in range(min(len(self._asked), self._together))]
+        waiters = [waiter for _, waiter in self._queue.first(self._together)]
+        while len(self._places) < len(waiters):
+            self._places.append(self._budget.name())
+        return waiters
 
-    def _heed(self, spent: Spent, asks: list[_Waiter], asked: float) -> None:
-        now = self._loop.time()
-        for waiter in asks[: spent.granted]:
-            if not waiter.turn.done():
-                self._asked.remove(waiter)
-                self._granted += 1
-                waiter.turn.set_result(self._budget.given(waiter.name, waiter.cost, asked))
-        if spent.granted < len(asks):
+    def _heed(self, spent: Spent, waiters: list[_Waiter], asked: float) -> None:
+        now, late = self._loop.time(), 0.0
+        for waiter in waiters[: spent.granted]:
+            name = self._places.popleft()
+            if waiter.turn.done():
+                # Gone meanwhile.
+                self._budget.forget(name)
+                continue
+            self._queue.serve(waiter.flow, waiter)
+            self._granted += 1
+            waiter.turn.set_result(self._budget.given(name, waiter.cost, asked))
+        if spent.granted < len(waiters):
+            self._in_line = True
             self._together = max(1, spent.granted)
             self._due = now + max(_STEP, min(spent.wait, _LOOK))
             self._outlook, self._pace = now + spent.outlook, spent.pace
-            self._refuse_late(self._outlook)
-        elif asks:
+            late = self._outlook
+        elif waiters:
+            self._in_line = False
             self._together = min(2 * self._together, _TOGETHER)
             self._outlook = 0.0
         if spent.blocked > 0.0:
             self.keep_back(now + spent.blocked)
+        self._refuse_late(late)
+
+    def _forget(self, count: int) -> None:
+        for _ in range(count):
+            self._budget.forget(self._places.popleft())
+        self._in_line = False
+
+    def _leave_line(self) -> None:
+        """Nobody stands in line for nobody."""
+        if self._in_line and not self._queue and not self._talking:
+            self._forget(1)
 
     def _give_up(self, failure: Failure) -> None:
-        """Nobody can say what is left: all who wait are told so, and what may have been given to
-        them is given back later."""
-        for waiter in [*self._asked, *self._queue]:
+        """Nobody can say what is left: all who wait are told so."""
+        for waiter in list(self._queue):
+            self._queue.remove(waiter.flow, waiter)
             if not waiter.turn.done():
                 self._refused += 1
                 waiter.turn.set_exception(failure.again())
-            self._leave(waiter)
 
     def _leave(self, waiter: _Waiter) -> None:
-        if not self._queue.remove(waiter.flow, waiter) and waiter in self._asked:
-            self._asked.remove(waiter)
-            self._budget.forget(waiter.name)
+        self._queue.remove(waiter.flow, waiter)
+        self._leave_line()
 
     def _expire(self, waiter: _Waiter) -> None:
         if not waiter.turn.done():
@@ -368,7 +389,7 @@ class SharedLimiter:
 
     def _refuse_late(self, when: float) -> None:
         """Refuse those for whom nothing before ``when`` is too late."""
-        for waiter in [each for each in (*self._asked, *self._queue) if _too_late(each, when)]:
+        for waiter in [each for each in self._queue if _too_late(each, when)]:
             self._refuse(waiter, when - self._loop.time())
 
     def _refuse(self, waiter: _Waiter, wait: float) -> None:

@@ -42,6 +42,8 @@ _RETRY_AFTER = "retry-after"
 
 class _Lane(Protocol):
     @property
+    def common(self) -> bool: ...
+    @property
     def busy(self) -> bool: ...
     def turn(self) -> Any: ...
     def next(self, proposed: int) -> int: ...
@@ -154,6 +156,10 @@ class _Request:
             while True:
                 for pool in pacing._place.pools(self._api, self._method, self._path, keyed=keyed):
                     await self._charge(pool)
+                if self._turn is not None and pacing._lane is not None and pacing._lane.common:
+                    # Last of all: other replicas wait for it as long as this one has it.
+                    with timed(Step.KEY, pacing._exchange):
+                        await self._turn.ready()
                 if not pacing._waits or not any(each.blocked for _, each, _ in self._held):
                     break
                 # A ban came after the first grant, or in the same loop step: once more, behind it.

@@ -261,7 +261,8 @@ class Do(StrEnum):
     """What may be done to a budget."""
 
     TAKE = "t"
-    """Charge ``amount`` if it fits behind those in line, or stand in line. Again is no second."""
+    """Charge ``amount`` if it fits behind those in line, or stand in line, with another amount than
+    before perhaps. Again is no second."""
     HOLD = "h"
     """This charge of ``amount`` counts in full anew, from now: its request has yet to be sent, or
     is sent only now."""

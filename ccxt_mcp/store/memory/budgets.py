@@ -78,7 +78,8 @@ class _Budget:
             self.line.pop(charge, None)
             self.take(charge, cost, now)
             return 0.0, 0.0
-        self.line.setdefault(charge, _Waiter(cost, 0.0)).until = now + PATIENCE
+        waiter = self.line.setdefault(charge, _Waiter(cost, 0.0))
+        waiter.cost, waiter.until = cost, now + PATIENCE
         return outlook if ahead > 0.0 else self.ledger.next_look(cost, now), outlook
 
     def end(self, charge: str, now: float, *, refund: bool) -> None:

@@ -293,7 +293,7 @@ for i = next_arg, #ARGV, 3 do
         refused = true
         wait = ahead > 0 and outlook or next_look(amount)
         if place then
-          line[place][3] = now + patience
+          line[place][2], line[place][3] = amount, now + patience
         else
           line[#line + 1] = {charge, amount, now + patience}
         end
