@@ -260,7 +260,8 @@ def leftovers(
     for limiter in gateway._around.limits._limiters.values():
         # The snapshot is what makes a ledger forget.
         limiter.snapshot()
-        if limiter.waiting or limiter._timer is not None or limiter._ledger.flying > 1e-6:
+        flying = isinstance(limiter, Limiter) and limiter._ledger.flying > 1e-6
+        if limiter.waiting or limiter._timer is not None or flying:
             left.append(repr(limiter))
     for lane in gateway._nonces._lanes.values():
         if lane.waiting or lane._turns.busy:

@@ -36,7 +36,7 @@ class Replicas:
         self.away: Failure | None = None
         self.nodes = [Node(self.store, f"n{number}") for number in range(count)]
         self._apply = self.store.budgets.apply
-        self.store.budgets.apply = self.apply  # type: ignore[method-assign]
+        self.store.budgets.apply = self.apply  # type: ignore[method-assign,assignment]
         self.limiters = [
             SharedLimiter(node, "venue", "weight", rules, name="venue weight")
             for node in self.nodes
