@@ -27,6 +27,7 @@ from starlette.applications import Starlette
 from starlette.types import Message, Receive, Scope, Send
 
 from ccxt_mcp.mechanisms.admission import Admission, Slot
+from ccxt_mcp.mechanisms.rate_limit import Limiter
 from ccxt_mcp.model import CALLER
 from ccxt_mcp.product import Product
 from ccxt_mcp.simulation import SimulatedExchange
