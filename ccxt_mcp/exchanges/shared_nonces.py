@@ -184,7 +184,7 @@ class _SharedTurn:
 class _Numbers:
     """Numbers of one instance, which no other in any replica has. Mutable: ``_next``, ``_last``."""
 
-    __slots__ = ("_last", "_lane", "_next")
+    __slots__ = ("_lane", "_last", "_next")
     common = True
     busy = False
 
