@@ -19,6 +19,7 @@ from ccxt_mcp import __version__
 from ccxt_mcp.accounts import Accounts, load_accounts
 from ccxt_mcp.callers import Tokens
 from ccxt_mcp.calls.pipeline import Calls
+from ccxt_mcp.cluster.cluster import Cluster
 from ccxt_mcp.errors import ConfigurationError
 from ccxt_mcp.exchanges.gateway import Gateway
 from ccxt_mcp.redaction import Redactor
@@ -56,6 +57,7 @@ def assemble(
     keep_on_disk: bool = True,
     load_apart: bool = True,
     tools: Sequence[Tool] = TOOLS,
+    cluster: Cluster | None = None,
 ) -> Product:
     """Join the rooms.
 
@@ -66,6 +68,8 @@ def assemble(
         keep_on_disk: whether ``settings.data_dir`` is used at all.
         load_apart: whether market tables are loaded in processes of their own (``Gateway``).
         tools: what clients can call, in the order of the list.
+        cluster: the replicas that share limits and keys with this server, begun and ended by
+            whoever made it; ``None`` for none.
 
     Raises:
         ConfigurationError: an account, a token or a profile cannot be used.
@@ -81,6 +85,7 @@ def assemble(
         market_max_age=settings.market_max_age,
         max_exchanges_loaded=settings.max_exchanges_loaded,
         load_apart=load_apart,
+        cluster=cluster,
     )
     known = gateway.exchange_ids()
     problems = _unknown_exchanges(settings, known)

@@ -17,6 +17,7 @@ from typing import Any
 
 import orjson
 
+from ccxt_mcp.cluster.holding import HELD
 from ccxt_mcp.mechanisms.admission import Slot
 from ccxt_mcp.mechanisms.freshness import Entry, FreshCache, Reading, reading
 from ccxt_mcp.mechanisms.single_flight import Flight, SingleFlight
@@ -144,6 +145,8 @@ class PublicReads:
     async def _fetch(
         self, question: Hashable, asked: Reading, ask: Callable[[], Coroutine[Any, Any, Any]]
     ) -> Any:
+        # Others may join: it is not the turn of whoever was first that it goes on with.
+        HELD.set(())
         value = await ask()
         self._kept.put(question, Entry(value, asked, len(orjson.dumps(value))))
         return value

@@ -14,6 +14,7 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
+from ccxt_mcp.cluster.cluster import Cluster
 from ccxt_mcp.errors import Code, Failure
 from ccxt_mcp.exchanges.catalog import ExchangeFacts, catalog
 from ccxt_mcp.exchanges.clocks import Reading
@@ -51,6 +52,7 @@ class Gateway:
         limits: the authority over rate limits; by default one with the published rules.
         load_apart: whether market tables are loaded in processes of their own. A load in this one
             holds its event loop, half a second for 3,600 markets, and keeps nothing on disk.
+        cluster: the replicas that share limits and keys with this one; ``None`` for none.
 
     Bound to the event loop that it is first used in. Mutable: ``_rooms`` (one per profile in
     use), ``_tls`` (one context per certificate file).
@@ -69,12 +71,13 @@ class Gateway:
         policy: Policy | None = None,
         limits: Limits | None = None,
         load_apart: bool = True,
+        cluster: Cluster | None = None,
     ) -> None:
         self._profiles = dict(profiles)
         self._rooms: dict[str, ExchangeRoom] = {}
         self._tls: dict[str, asyncio.Task[ssl.SSLContext]] = {}
         self._closed = False
-        self._nonces = NonceLanes(data_dir)
+        self._nonces = NonceLanes(data_dir, cluster=cluster)
         timeout_ms, progress = round(ccxt_timeout * 1000), on_progress or _silent
         shelf = None if data_dir is None else Shelf(data_dir, progress)
         self._around = Surroundings(
@@ -83,7 +86,7 @@ class Gateway:
             progress=progress,
             tls=self._trusting,
             nonces=self._nonces,
-            limits=limits or Limits(),
+            limits=limits or Limits(cluster=cluster),
             fetching=Fetching(timeout_ms, redact, progress, shelf, apart=load_apart),
             library=Library(
                 policy or Policy(max_age=market_max_age), shelf.frames if shelf else None
@@ -109,6 +112,7 @@ class Gateway:
         await self._around.library.close()
         await asyncio.gather(*contexts, return_exceptions=True)
         await self._nonces.close()
+        self._around.limits.close()
 
     def profile(self, name: str) -> ExchangeProfile:
         """A configured profile, or the default one of a CCXT id, in any case if that is one only.
