@@ -134,6 +134,11 @@ class Gateway:
         """What CCXT says about a profile's exchange. Loads nothing."""
         return self._facts_of(self.profile(name))
 
+    def fingerprint(self, name: str) -> str:
+        """What a profile's public answers depend on, as a hash: equal wherever they are the
+        same."""
+        return self._room(name).fingerprint
+
     def listing(self, name: str) -> Listing | None:
         """What a profile's exchange lists, if that is known without waiting; else take a lease."""
         return self._room(name).listing()
