@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Coroutine, Hashable
-from typing import Any
+from typing import Any, cast
 
 import orjson
 
@@ -100,7 +100,8 @@ class CommonReads:
             self._sharing.discard(name)
 
     def _name(self, question: Question) -> str | None:
-        exchange, method, (project, spelled) = question  # type: ignore[misc]
+        exchange, method, rest = question
+        project, spelled = cast(tuple[Callable[..., Any], bytes], rest)
         made = getattr(project, "__qualname__", "<")
         if "<" in made:
             # What a function inside a function makes of an answer has no name.

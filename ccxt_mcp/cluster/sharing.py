@@ -17,9 +17,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from types import TracebackType
+from typing import Any
 
 from ccxt_mcp.cluster.node import Node
 from ccxt_mcp.errors import Failure
@@ -150,6 +151,14 @@ class Sharing:
             waiting.discard(told)
             if not waiting:
                 del self._waiting[name]
+
+    def now(self) -> Reading:
+        """This moment, by the clocks that ages are counted by."""
+        return self._clock()
+
+    def later(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Do what nobody waits for."""
+        self._node.later(work)
 
     def discard(self, name: str) -> None:
         """Forget a value in the store, without waiting."""

@@ -273,10 +273,14 @@ class ExchangeRoom:
                 details={"missing": missing},
             )
 
-    async def fetch(self) -> Tables:
+    async def fetch(self, max_age: float) -> Tables:
         """Have the tables loaded from the exchange; for the keeper of tables."""
         return await self._around.fetching.fetch(
-            self.profile, self.fingerprint, pacing=self._pacing, connect=self._alive.get
+            self.profile,
+            self.fingerprint,
+            pacing=self._pacing,
+            connect=self._alive.get,
+            max_age=max_age,
         )
 
     async def reach(self) -> Reached:

@@ -80,7 +80,8 @@ async def test_a_node_shows_and_serves_its_own_tool_sets_only(
         boundary = Boundary(world.calls, TOOLS)
         document: dict[str, Any] = openapi(boundary.documented, version="1", tokens_required=False)
         described = {path.removeprefix("/api/tools/") for path in document["paths"]}
-        assert listed <= described and not described & OF[other]
+        assert listed <= described
+        assert not described & OF[other]
         assert [each.name for each in (await client.list_prompts()).prompts] == PROMPTS[served]
         resources = [str(each.uri) for each in (await client.list_resources()).resources]
         assert resources == RESOURCES[served]
