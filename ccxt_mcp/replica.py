@@ -6,6 +6,7 @@ says of all. Refuses: behaviour of its own; what replicas share is in the rooms.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,7 +16,7 @@ from ccxt_mcp.cluster.cluster import Cluster
 from ccxt_mcp.errors import Failure
 from ccxt_mcp.settings import Settings
 
-__all__ = ["introduce", "joined", "of_all"]
+__all__ = ["introduce", "joined", "name_node", "of_all"]
 
 
 @asynccontextmanager
@@ -42,6 +43,16 @@ def introduce(cluster: Cluster, settings: Settings, load: Callable[[], Mapping[s
         },
         load,
     )
+
+
+def name_node(cluster: Cluster | None, settings: Settings, listener: socket.socket) -> None:
+    """Have the node say where it really listens, unless the settings say how it is reached."""
+    if cluster is None or settings.node_address is not None:
+        return
+    host, port = listener.getsockname()[:2]
+    if host in ("0.0.0.0", "::"):
+        host = socket.gethostname()
+    cluster.membership.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 async def of_all(cluster: Cluster, limit: int, offset: int) -> dict[str, Any]:
