@@ -41,6 +41,7 @@ from ccxt_mcp.ops.metrics import Metrics
 from ccxt_mcp.product import Product, assemble
 from ccxt_mcp.settings import Settings, load_settings
 from ccxt_mcp.tools.boundary import failure_result
+from ccxt_mcp.tools.resources import refused
 from ccxt_mcp.transport.endpoint import Endpoint
 from ccxt_mcp.transport.events import Replay
 from ccxt_mcp.transport.gate import Gate
@@ -50,6 +51,8 @@ from ccxt_mcp.transport.refusal import Refusal
 from ccxt_mcp.transport.registry import Registry
 from ccxt_mcp.transport.session import utc
 from ccxt_mcp.transport.spans import open_spans_where_seen
+from ccxt_mcp.transport.subscribing import subscribe_resources
+from ccxt_mcp.transport.subscriptions import Quota
 
 __all__ = ["MCP_PATH", "HighLevelServer", "create_app"]
 
@@ -145,10 +148,13 @@ def create_app(
             size=settings.replay_bytes_max,
             window=settings.replay_window,
         ),
+        quota=Quota(settings.max_subscriptions_per_session, settings.max_subscriptions),
     )
     documented = () if product is None else product.boundary.documented
     metrics = Metrics((tool["name"] for tool in documented), settings.exchanges)
     queue_tool_calls(server, refuse=failure_result)
+    if product is not None:
+        subscribe_resources(server, product.watching, refuse=refused)
     open_spans_where_seen(server)
     lifespan = _Lifespan(server, max_body=settings.max_body_bytes)
     gate = Gate()
@@ -185,6 +191,8 @@ def create_app(
             "offset": offset,
             "connections": connections.counts.open,
             "tasks": len(asyncio.all_tasks()),
+            "subscriptions": registry.quota.taken,
+            "polled": 0 if product is None else len(product.watching),
             "exchanges": {} if product is None else product.gateway.snapshot(),
         }
 

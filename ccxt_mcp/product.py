@@ -26,6 +26,7 @@ from ccxt_mcp.settings import Settings
 from ccxt_mcp.tools.boundary import Boundary
 from ccxt_mcp.tools.server import TOOLS, build_server
 from ccxt_mcp.tools.tool import Tool
+from ccxt_mcp.tools.watching import Watching
 
 __all__ = ["Product", "assemble"]
 
@@ -42,6 +43,7 @@ class Product:
     server: Server[Any]
     calls: Calls
     boundary: Boundary
+    watching: Watching
 
 
 def assemble(
@@ -94,6 +96,7 @@ def assemble(
     redactor.add(*settings.secrets(), *accounts.secrets(), *tokens.secrets())
     calls = Calls(gateway, accounts, settings, redact=redactor.text)
     boundary = Boundary(calls, tools)
+    watching = Watching(boundary, settings)
     server = build_server(calls, boundary=boundary, version=__version__)
 
     @asynccontextmanager
@@ -102,10 +105,11 @@ def assemble(
         try:
             yield {}
         finally:
+            await watching.close()
             await gateway.close()
 
     server.lifespan = lifespan
-    return Product(settings, accounts, tokens, gateway, redactor, server, calls, boundary)
+    return Product(settings, accounts, tokens, gateway, redactor, server, calls, boundary, watching)
 
 
 def _unknown_exchanges(settings: Settings, known: Sequence[str]) -> list[str]:

@@ -137,13 +137,15 @@ class Answering:
         async def told(message: Message) -> None:
             await self.notify(scope, session, message)
 
-        self._gate.enter()
+        # Each is owed its answer until all of it is written.
+        owed = batch.requests_in(entries)
+        self._gate.enter(owed)
         responder = _responder(session, receive, send, json, sse, left, lambda: end(_ABANDONED))
         try:
             responder.start()
             await batch.serve(entries, responder, one, told)
         finally:
-            self._gate.leave()
+            self._gate.leave(owed)
             await responder.close()
 
     async def notify(self, scope: Scope, session: Session, message: Message) -> None:

@@ -37,15 +37,16 @@ class Replay:
 
 
 class Reader:
-    """One connection's place on a track: ``after`` is the number of the last event it was sent.
+    """One connection's place on a track: ``after`` is the number of the last event it was sent,
+    ``taken`` that of the last it was given to send.
 
-    Mutable: ``after`` (rises), ``stopped`` (never unset).
+    Mutable: ``after`` and ``taken`` (rise), ``stopped`` (never unset).
     """
 
-    __slots__ = ("_caught_up", "_on_stop", "_track", "_wake", "after", "stopped")
+    __slots__ = ("_caught_up", "_on_stop", "_track", "_wake", "after", "stopped", "taken")
 
     def __init__(self, track: Track, after: int, on_stop: Callable[[], None] | None) -> None:
-        self.after = after
+        self.after = self.taken = after
         self.stopped = False
         self._track = track
         self._on_stop = on_stop
@@ -60,7 +61,8 @@ class Reader:
             if number <= self.after:
                 break
             events.append(event)
-        return b"".join(reversed(events)), max(self.after, self._track.last)
+        self.taken = max(self.after, self._track.last)
+        return b"".join(reversed(events)), self.taken
 
     def reached(self, number: int) -> None:
         """All up to this number was sent."""
@@ -141,6 +143,17 @@ class Track:
         self._store.added(len(event))
         if self.reader is not None:
             self.reader.wake()
+
+    def push_once(self, message: bytes) -> None:
+        """Say it, unless an equal message waits for the reader. One that is being sent does not
+        count: its client may have read it, and acted on it, a moment ago."""
+        if self.reader is not None:
+            for number, event in reversed(self.kept):
+                if number <= self.reader.taken:
+                    break
+                if event.endswith(b"\ndata: " + message + b"\n\n"):
+                    return
+        self.push(message)
 
     def attach(self, after: int, on_stop: Callable[[], None] | None = None) -> Reader:
         """A connection reads from here on; the one that did before stops."""

@@ -23,6 +23,7 @@ from mcp_types import CallToolRequestParams
 from ccxt_mcp.errors import Code, Failure
 from ccxt_mcp.model import CALLER, Caller
 from ccxt_mcp.telemetry import RECORDER
+from ccxt_mcp.transport.batch import BUDGET
 from ccxt_mcp.transport.refusal import Refusal
 from ccxt_mcp.transport.registry import REGISTRY, Registry
 from ccxt_mcp.transport.session import SESSION, Kind, Session
@@ -54,7 +55,8 @@ async def in_lane(
         outcome: (was it an error, was it a timeout) of a result.
 
     Raises:
-        Failure: ``overloaded`` where the lane is full or moves too slowly; or the work's own.
+        Failure: ``overloaded`` where the lane is full or moves too slowly, or the batch's answer is
+            long enough; or the work's own.
     """
     arrived = time.perf_counter()
     try:
@@ -67,6 +69,13 @@ async def in_lane(
         RECORDER.get().call(tool, None, Code.CANCELLED.value, None)
         raise
     try:
+        if (budget := BUDGET.get()) is not None:
+            try:
+                budget.check()
+            except Failure as failure:
+                session.usage.refused()
+                RECORDER.get().call(tool, None, failure.code.value, None)
+                raise
         return await _counted(session, arrived, work, outcome)
     finally:
         session.lane.release()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from starlette.types import Receive, Send
 
-from ccxt_mcp.transport.events import RETRY, foreign
+from ccxt_mcp.transport.events import RETRY, Track, foreign
 from ccxt_mcp.transport.gate import Gate
 from ccxt_mcp.transport.reading import read
 from ccxt_mcp.transport.refusal import Refusal
@@ -33,7 +33,7 @@ async def listen(
             raise foreign()
         track, after = session.events.find(last_event_id)
         # Not the gate's: what a call still under way has to say has nowhere else to go.
-        await read(track, after, b": open\n" + RETRY + b"\n", receive, send)
+        await _heard(session, track, after, b": open\n" + RETRY + b"\n", receive, send)
         return
     gate.check()
     if session.listening:
@@ -42,10 +42,12 @@ async def listen(
         await _listen_resumably(session, receive, send)
         return
     session.stream = stream = Stream()
+    session.heard()
     try:
         await stream.serve(receive, send)
     finally:
         session.stream = None
+        session.unheard()
 
 
 async def _listen_resumably(session: Session, receive: Receive, send: Send) -> None:
@@ -61,7 +63,19 @@ async def _listen_resumably(session: Session, receive: Receive, send: Send) -> N
     if session.protocol_version in PRIMED:
         opening += track.prime()
     try:
-        await read(track, track.last, opening, receive, send)
+        await _heard(session, track, track.last, opening, receive, send)
     finally:
         if track.ended and session.stream is track:
             session.stream = None
+
+
+async def _heard(
+    session: Session, track: Track, after: int, opening: bytes, receive: Receive, send: Send
+) -> None:
+    """Read a track; while it is the session's own, its subscriptions are at work."""
+    if track is session.stream:
+        session.heard()
+    try:
+        await read(track, after, opening, receive, send)
+    finally:
+        session.unheard()

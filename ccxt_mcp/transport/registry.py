@@ -24,6 +24,7 @@ from ccxt_mcp.model import Principal
 from ccxt_mcp.transport.events import Replay
 from ccxt_mcp.transport.refusal import Refusal
 from ccxt_mcp.transport.session import Kind, Session, SessionKey
+from ccxt_mcp.transport.subscriptions import Listener, Quota
 
 __all__ = ["REGISTRY", "Registry"]
 
@@ -44,6 +45,7 @@ class Registry:
         lane_limit: how many calls of one session may wait.
         lane_wait_max: seconds that a call may wait for those before it.
         replay: how much a session keeps for clients that read on.
+        quota: how many subscriptions there may be.
     """
 
     def __init__(
@@ -56,8 +58,12 @@ class Registry:
         lane_limit: int,
         lane_wait_max: float,
         replay: Replay = Replay(),  # noqa: B008 - frozen
+        quota: Quota | None = None,
     ) -> None:
         self.lane_wait_max = lane_wait_max
+        self.quota = quota or Quota()
+        # Subscriptions that are streams of their own; each adds and removes itself.
+        self.listeners: set[Listener] = set()
         self._replay = replay
         self._max_sessions = max_sessions
         self._max_per_client = max_per_client
@@ -135,8 +141,10 @@ class Registry:
         session.end()
 
     def close_streams(self) -> None:
-        """End the sessions' own streams, and waiting for their clients' answers: the server is
-        stopping, the sessions are not ended."""
+        """End the sessions' own streams and those of subscriptions, and waiting for their clients'
+        answers: the server is stopping, the sessions are not ended."""
+        for listener in self.listeners:
+            listener.close()
         for session in self._sessions.values():
             if session.stream is not None:
                 session.stream.close()
@@ -171,7 +179,7 @@ class Registry:
             "kinds": {kind.value: kinds.count(kind) for kind in Kind},
             "busy": sum(each.lane.busy for each in active),
             "waiting": sum(each.lane.waiting for each in active),
-            "streams": sum(each.listening for each in active),
+            "streams": sum(each.listening for each in active) + len(self.listeners),
         }
 
     def _add(

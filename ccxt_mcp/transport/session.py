@@ -22,7 +22,8 @@ from ccxt_mcp.mechanisms.lane import Lane
 from ccxt_mcp.model import Principal
 from ccxt_mcp.transport.asking import Asking
 from ccxt_mcp.transport.events import Events, Replay, Track
-from ccxt_mcp.transport.stream import Stream
+from ccxt_mcp.transport.stream import Standing
+from ccxt_mcp.transport.subscriptions import Quota, Subscriptions
 
 __all__ = ["SESSION", "Kind", "PlainRequest", "Session", "SessionKey", "Usage", "utc"]
 
@@ -102,8 +103,8 @@ class Session:
     ``requests`` counts the HTTP requests being served, the open stream among them: a session with
     any is neither expired nor evicted. ``running`` holds the requests under way by their JSON-RPC
     id, of which a client may use one several times at once, or by the mark of a plain request.
-    ``client_params`` and ``protocol_version`` are rewritten by ``initialize`` alone. ``events`` and
-    ``asking`` are made when first needed, which for most sessions is never.
+    ``client_params`` and ``protocol_version`` are rewritten by ``initialize`` alone. ``events``,
+    ``asking`` and ``subscriptions`` are made when first needed, which for most sessions is never.
     """
 
     __slots__ = (
@@ -125,6 +126,7 @@ class Session:
         "running",
         "state",
         "stream",
+        "subscriptions",
         "touched",
         "usage",
     )
@@ -152,10 +154,11 @@ class Session:
         self.client_params: InitializeRequestParams | None = None
         self.requests = 0
         self.running: dict[RequestId | PlainRequest, list[Interruption]] = {}
-        self.stream: Stream | Track | None = None
+        self.stream: Standing | None = None
         self.replay = replay
         self.events: Events | None = None
         self.asking: Asking | None = None
+        self.subscriptions: Subscriptions | None = None
         self.closed = False
         self.connected_at = self.last_activity = time.time()
         self.touched = time.monotonic()
@@ -207,6 +210,28 @@ class Session:
             self.asking = Asking()
         return self.asking
 
+    def subscribed(self, quota: Quota) -> Subscriptions:
+        """What its client has subscribed to, within these bounds."""
+        if self.subscriptions is None:
+            self.subscriptions = Subscriptions(quota, self._say_once)
+        return self.subscriptions
+
+    def heard(self) -> None:
+        """A connection reads the session's own stream from here on."""
+        if self.subscriptions is not None:
+            self.subscriptions.resume()
+
+    def unheard(self) -> None:
+        """A connection has ended; perhaps the one that read the session's own stream."""
+        if self.subscriptions is not None and not self.listening:
+            self.subscriptions.pause()
+
+    def _say_once(self, message: bytes) -> bool:
+        if self.stream is None:
+            return False
+        self.stream.push_once(message)
+        return True
+
     def cancel(self, request_id: RequestId) -> None:
         """The client does not want the answers to its requests of this id any more."""
         for interruption in list(self.running.get(request_id, ())):
@@ -215,6 +240,8 @@ class Session:
     def end(self) -> None:
         """Interrupt what runs or waits, and close the stream; for the registry alone."""
         self.closed = True
+        if self.subscriptions is not None:
+            self.subscriptions.end()
         if self.asking is not None:
             self.asking.end("The session was ended")
         for same in list(self.running.values()):
