@@ -32,6 +32,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ccxt_mcp import __version__
 from ccxt_mcp.api.endpoint import API_PATH, Api
 from ccxt_mcp.callers import Tokens
+from ccxt_mcp.cluster.cluster import Cluster
 from ccxt_mcp.connections.limits import ConnectionLimits
 from ccxt_mcp.connections.registry import Connections
 from ccxt_mcp.ops.exposition import State, metrics_route
@@ -42,11 +43,13 @@ from ccxt_mcp.product import Product, assemble
 from ccxt_mcp.settings import Settings, load_settings
 from ccxt_mcp.tools.boundary import failure_result
 from ccxt_mcp.tools.resources import refused
+from ccxt_mcp.transport.directory import Directory
 from ccxt_mcp.transport.endpoint import Endpoint
 from ccxt_mcp.transport.events import Replay
 from ccxt_mcp.transport.gate import Gate
 from ccxt_mcp.transport.guard import Guard, is_loopback, peer_of
 from ccxt_mcp.transport.lanes import queue_tool_calls
+from ccxt_mcp.transport.parts import Parts
 from ccxt_mcp.transport.refusal import Refusal
 from ccxt_mcp.transport.registry import Registry
 from ccxt_mcp.transport.session import utc
@@ -110,6 +113,7 @@ def create_app(
     mcp_server: Server[Any] | HighLevelServer | None = None,
     *,
     product: Product | None = None,
+    cluster: Cluster | None = None,
 ) -> Starlette:
     """An ASGI application: ``/mcp``, ``/health``, ``/live``, ``/ready`` and ``/metrics``.
 
@@ -123,6 +127,9 @@ def create_app(
         mcp_server: any MCP server object of the SDK, low-level ``Server`` or ``MCPServer``, to be
             served by this transport instead of the product's own tools.
         product: a product that was assembled before, instead of one from ``settings``.
+        cluster: the store that replicas share, started and stopped with the application; the one
+            that ``settings.store_url`` names when omitted. A product that was assembled before has
+            to have been assembled with the same.
 
     Raises:
         ConfigurationError: the settings, an account, a token or a profile cannot be used.
@@ -136,7 +143,9 @@ def create_app(
         server, tokens = product.server, product.tokens
     else:
         server, tokens = _low_level(mcp_server), Tokens.from_settings(settings)
-    registry = Registry(
+    if cluster is None:
+        cluster = Cluster.from_settings(settings)
+    registry = (Registry if cluster is None else Parts)(
         max_sessions=settings.max_sessions,
         max_per_client=settings.max_sessions_per_client,
         idle_timeout=settings.session_idle_timeout,
@@ -150,6 +159,15 @@ def create_app(
         ),
         quota=Quota(settings.max_subscriptions_per_session, settings.max_subscriptions),
     )
+    if cluster is not None:
+        Directory(
+            cluster,
+            registry,
+            idle_timeout=settings.session_idle_timeout,
+            max_sessions=settings.max_sessions,
+            max_per_client=settings.max_sessions_per_client,
+            adopt_named=settings.adopt_named_sessions,
+        )
     documented = () if product is None else product.boundary.documented
     metrics = Metrics((tool["name"] for tool in documented), settings.exchanges)
     queue_tool_calls(server, refuse=failure_result)
@@ -225,7 +243,7 @@ def create_app(
 
     @asynccontextmanager
     async def run(_: Starlette) -> AsyncIterator[None]:
-        async with lifespan.run():
+        async with _clustered(cluster), lifespan.run():
             tasks = (
                 asyncio.create_task(_sweep(registry, settings.session_idle_timeout)),
                 asyncio.create_task(watch_loop(metrics.lag)),
@@ -347,8 +365,24 @@ def _origin_pattern(origin: str) -> str:
     return re.escape(bare) + (r"(:\d+)?" if bare != origin else "")
 
 
+@asynccontextmanager
+async def _clustered(cluster: Cluster | None) -> AsyncIterator[None]:
+    """The cluster, if there is one, for as long as the application runs."""
+    if cluster is None:
+        yield
+        return
+    await cluster.start()
+    try:
+        yield
+    finally:
+        await cluster.stop()
+
+
 async def _sweep(registry: Registry, idle_timeout: float) -> None:
     """End idle sessions, at most a tenth of the timeout late."""
     while True:
         await asyncio.sleep(min(60.0, max(0.05, idle_timeout / 10)))
-        registry.expire()
+        if registry.shared is not None:
+            await registry.shared.sweep()
+        else:
+            registry.expire()

@@ -16,7 +16,8 @@ from starlette.types import Receive, Scope, Send
 from ccxt_mcp.mechanisms.interruption import Interruption
 from ccxt_mcp.transport import batch
 from ccxt_mcp.transport.gate import Gate
-from ccxt_mcp.transport.kernel import Reply, answer, cancelled, notify
+from ccxt_mcp.transport.kernel import Reply, answer, cancelled, notify, refused
+from ccxt_mcp.transport.refusal import Refusal
 from ccxt_mcp.transport.responder import Responder
 from ccxt_mcp.transport.resuming import Resumable
 from ccxt_mcp.transport.session import Session
@@ -72,9 +73,7 @@ class Answering:
         try:
             with interruption:
                 responder.start()
-                reply = await answer(
-                    self._server, session, message, scope, self._lifespan_state(), outlet=responder
-                )
+                reply = await self._reply(session, message, scope, responder)
             # Written outside: an answer that exists is not cut between its head and its body.
             if reply is not None:
                 extra = []
@@ -119,14 +118,10 @@ class Answering:
             reply: Reply | None = None
             try:
                 with interruption:
-                    reply = await answer(
-                        self._server,
-                        session,
-                        message,
-                        scope,
-                        self._lifespan_state(),
-                        outlet=responder,
-                    )
+                    try:
+                        reply = await self._reply(session, message, scope, responder)
+                    except Refusal as refusal:
+                        reply = refused(refusal)
             finally:
                 running.discard(interruption)
                 session.finish(message.id, interruption)
@@ -147,6 +142,26 @@ class Answering:
         finally:
             self._gate.leave(owed)
             await responder.close()
+
+    async def _reply(
+        self, session: Session, message: Message, scope: Scope, responder: Responder
+    ) -> Reply:
+        """The reply to one request.
+
+        Raises:
+            Refusal: HTTP answers instead, and nothing has been written.
+        """
+        try:
+            reply = await answer(
+                self._server, session, message, scope, self._lifespan_state(), outlet=responder
+            )
+            if session.part is not None and message.method == "initialize" and reply.ok:
+                await session.part.directory.publish(session)
+        except Refusal as refusal:
+            if not responder.as_stream:
+                raise
+            reply = refused(refusal)
+        return reply
 
     async def notify(self, scope: Scope, session: Session, message: Message) -> None:
         """Act on a notification, or on an answer to a question of ours."""

@@ -35,12 +35,12 @@ from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.types import Scope
 
-from ccxt_mcp.transport.refusal import encode
+from ccxt_mcp.transport.refusal import Refusal, encode
 from ccxt_mcp.transport.responder import Closer
 from ccxt_mcp.transport.session import Session
 from ccxt_mcp.transport.wire import Message
 
-__all__ = ["REQUEST_CANCELLED", "Outlet", "Reply", "answer", "cancelled", "notify"]
+__all__ = ["REQUEST_CANCELLED", "Outlet", "Reply", "answer", "cancelled", "notify", "refused"]
 
 logger = logging.getLogger(__name__)
 
@@ -209,6 +209,9 @@ async def answer(
     """Serve one request and return its response, success or error.
 
     ``outlet`` carries what the handler has to say before: notifications, progress and questions.
+
+    Raises:
+        Refusal: HTTP is to answer instead.
     """
     assert message.method is not None
     assert message.id is not None
@@ -226,6 +229,9 @@ async def answer(
         body = encode({"jsonrpc": "2.0", "id": message.id, "result": result})
     except (MCPError, ValidationError) as exc:
         return _refused(message, exc)
+    except Refusal as refusal:
+        refusal.request_id = message.id
+        raise
     except Exception:
         logger.exception("the MCP kernel failed on %s", message.method)
         return _refused(message, MCPError(INTERNAL_ERROR, "Internal server error"))
@@ -251,6 +257,11 @@ def _refused(message: Message, exc: MCPError | ValidationError) -> Reply:
 def _step(part: int | str) -> str:
     """One step of the way to what is wrong; a key that no schema has may be anything, a key too."""
     return str(part) if isinstance(part, int) or _FIELD.fullmatch(part) else "…"
+
+
+def refused(refusal: Refusal) -> Reply:
+    """A refusal where HTTP cannot say it any more."""
+    return Reply(encode(refusal.body()), ok=False)
 
 
 def cancelled(message: Message, reason: str) -> Reply:
