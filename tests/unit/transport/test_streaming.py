@@ -16,8 +16,8 @@ from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
 from starlette.applications import Starlette
 
-from ccxt_mcp.app import create_app
 from ccxt_mcp.settings import Settings
+from tests.cluster.replicas import served
 from ccxt_mcp.transport import reading, responder, stream
 from tests.unit.transport.asgi import Request
 from tests.unit.transport.toy import INITIALIZE
@@ -61,7 +61,7 @@ class Slow:
 @asynccontextmanager
 async def slow_app() -> AsyncIterator[tuple[Slow, Starlette]]:
     slow = Slow()
-    app = create_app(Settings(), slow.server())
+    app = served(Settings(), slow.server())
     async with app.router.lifespan_context(app):
         yield slow, app
         registry = app.state.registry
