@@ -145,29 +145,7 @@ def create_app(
         server, tokens = _low_level(mcp_server), Tokens.from_settings(settings)
     if cluster is None:
         cluster = Cluster.from_settings(settings)
-    registry = (Registry if cluster is None else Parts)(
-        max_sessions=settings.max_sessions,
-        max_per_client=settings.max_sessions_per_client,
-        idle_timeout=settings.session_idle_timeout,
-        adopt_named=settings.adopt_named_sessions,
-        lane_limit=settings.lane_queue_max,
-        lane_wait_max=settings.lane_wait_max,
-        replay=Replay(
-            events=settings.replay_events_max,
-            size=settings.replay_bytes_max,
-            window=settings.replay_window,
-        ),
-        quota=Quota(settings.max_subscriptions_per_session, settings.max_subscriptions),
-    )
-    if cluster is not None:
-        Directory(
-            cluster,
-            registry,
-            idle_timeout=settings.session_idle_timeout,
-            max_sessions=settings.max_sessions,
-            max_per_client=settings.max_sessions_per_client,
-            adopt_named=settings.adopt_named_sessions,
-        )
+    registry = _registry(settings, cluster)
     documented = () if product is None else product.boundary.documented
     metrics = Metrics((tool["name"] for tool in documented), settings.exchanges)
     queue_tool_calls(server, refuse=failure_result)
@@ -300,6 +278,7 @@ def create_app(
         await done
 
     app.state.registry = registry
+    app.state.cluster = cluster
     app.state.connections = connections
     app.state.metrics = metrics
     app.state.drain = drain
@@ -363,6 +342,31 @@ def _origin_pattern(origin: str) -> str:
     """An entry of ``allowed_origins`` as the guard reads it: port ``*`` is any port or none."""
     bare = origin.removesuffix(":*")
     return re.escape(bare) + (r"(:\d+)?" if bare != origin else "")
+
+
+def _registry(settings: Settings, cluster: Cluster | None) -> Registry:
+    """The sessions of this process, or its parts of those of all replicas."""
+    bounds: dict[str, Any] = {
+        "max_sessions": settings.max_sessions,
+        "idle_timeout": settings.session_idle_timeout,
+        "adopt_named": settings.adopt_named_sessions,
+    }
+    own: dict[str, Any] = {
+        "max_per_client": settings.max_sessions_per_client,
+        "lane_limit": settings.lane_queue_max,
+        "lane_wait_max": settings.lane_wait_max,
+        "replay": Replay(
+            events=settings.replay_events_max,
+            size=settings.replay_bytes_max,
+            window=settings.replay_window,
+        ),
+        "quota": Quota(settings.max_subscriptions_per_session, settings.max_subscriptions),
+    }
+    if cluster is None:
+        return Registry(**bounds, **own)
+    parts = Parts(**bounds, **own)
+    Directory(cluster, parts, max_per_client=settings.max_sessions_per_client, **bounds)
+    return parts
 
 
 @asynccontextmanager

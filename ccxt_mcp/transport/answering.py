@@ -7,10 +7,11 @@ it belongs to (``endpoint.py``) and how the answer is written (``responder.py``,
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from mcp.server.lowlevel import Server
+from mcp_types import RequestId
 from starlette.types import Receive, Scope, Send
 
 from ccxt_mcp.mechanisms.interruption import Interruption
@@ -68,7 +69,7 @@ class Answering:
 
         self._gate.enter()
         interruption = session.begin(message.id)
-        responder = _responder(session, receive, send, json, sse, left, abandoned)
+        responder = _responder(session, receive, send, json, sse, left, abandoned, [message.id])
         reply: Reply | None = None
         try:
             with interruption:
@@ -135,7 +136,10 @@ class Answering:
         # Each is owed its answer until all of it is written.
         owed = batch.requests_in(entries)
         self._gate.enter(owed)
-        responder = _responder(session, receive, send, json, sse, left, lambda: end(_ABANDONED))
+        ids = [e.id for e in entries if isinstance(e, Message) and e.is_request]
+        responder = _responder(
+            session, receive, send, json, sse, left, lambda: end(_ABANDONED), ids
+        )
         try:
             responder.start()
             await batch.serve(entries, responder, one, told)
@@ -176,7 +180,17 @@ def _responder(
     sse: bool,
     gone: Callable[[], None],
     abandoned: Callable[[], None],
+    owed: Sequence[RequestId | None],
 ) -> Responder:
     if session.handshaken:
-        return Resumable(receive, send, session, json=json, sse=sse, gone=gone, abandoned=abandoned)
+        return Resumable(
+            receive,
+            send,
+            session,
+            json=json,
+            sse=sse,
+            gone=gone,
+            abandoned=abandoned,
+            owed=[each for each in owed if each is not None],
+        )
     return Responder(receive, send, json=json, sse=sse, gone=gone)

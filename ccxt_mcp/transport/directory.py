@@ -20,6 +20,10 @@ from ccxt_mcp.cluster.cluster import Cluster
 from ccxt_mcp.errors import Failure
 from ccxt_mcp.model import Principal
 from ccxt_mcp.store.protocol import Record
+from ccxt_mcp.transport.elsewhere import Elsewhere
+from ccxt_mcp.transport.following import Following
+from ccxt_mcp.transport.mirrors import Mirrors
+from ccxt_mcp.transport.own_stream import OwnStreams
 from ccxt_mcp.transport.parts import Part, Parts
 from ccxt_mcp.transport.reach import Reach
 from ccxt_mcp.transport.refusal import Refusal
@@ -71,6 +75,10 @@ class Directory:
         self.ttl = idle_timeout
         self.epoch = 0
         self.reach = Reach(cluster.node)
+        self.elsewhere = Elsewhere(self.reach, parts)
+        self.mirrors = Mirrors(self.reach)
+        self.following = Following(self.reach, self.mirrors)
+        self.own_streams = OwnStreams(self.reach, parts)
         self._max_sessions = max_sessions
         self._max_per_client = max_per_client
         self._adopt_named = adopt_named
@@ -118,8 +126,8 @@ class Directory:
 
     def _believed(self, principal: Principal, session_id: str) -> bool:
         session = self.parts.known(principal, session_id)
-        return session is not None and session.part is not None and (
-            session.part.epoch == self.epoch
+        return (
+            session is not None and session.part is not None and (session.part.epoch == self.epoch)
         )
 
     def _led(self, name: str, leading: asyncio.Task[None]) -> None:
@@ -188,11 +196,13 @@ class Directory:
         )
         return opened.record, opened.made
 
-    @staticmethod
-    def _read(part: Part, record: Record, facts: Facts) -> None:
+    def _read(self, part: Part, record: Record, facts: Facts) -> None:
         if part.version != record.version:
             facts.tell(part.session)
             part.version = record.version
+            if facts.streams and not part.streams:
+                self.own_streams.of(part)
+                self.node.later(self.own_streams.look(part))
 
     async def admit(self, session: Session) -> None:
         """Count a session that was minted just now; it has no record before its handshake is done.
@@ -230,6 +240,20 @@ class Directory:
         except Failure as failure:
             raise unavailable(failure) from failure
 
+    async def announce(self, part: Part) -> None:
+        """Let all replicas know that a session has a stream of its own from now on.
+
+        Raises:
+            Failure: ``store_unavailable``.
+            Refusal: 404 where the session has ended meanwhile.
+        """
+        if part.streams:
+            return
+        if not await self.read_again(part.session):
+            raise gone()
+        self.own_streams.of(part)
+        await self.publish(part.session)
+
     async def read_again(self, session: Session) -> bool:
         """Look a live part's record up; False, and the part has ended, where there is none.
 
@@ -266,15 +290,6 @@ class Directory:
                 raise refusal.as_failure() from None
         self._read(part, opened.record, Facts.decoded(opened.record.data))
         return not session.closed
-
-    async def nodes_of(self, session: Session) -> frozenset[str]:
-        """The replicas that may have parts of a session; none where the store cannot be asked."""
-        assert session.part is not None
-        try:
-            record = await self.store.records.read(session.part.name)
-        except Failure:
-            return frozenset()
-        return frozenset() if record is None else record.nodes
 
     # Ending
 

@@ -248,9 +248,7 @@ class Endpoint:
             raise refuse(spoken)
         return session
 
-    async def _session_for(
-        self, scope: Scope, headers: _Headers, message: Message
-    ) -> Session:
+    async def _session_for(self, scope: Scope, headers: _Headers, message: Message) -> Session:
         """The session that a message belongs to; opens one where that is what the message does."""
         peer = peer_of(scope)
         if headers.session_id is None:

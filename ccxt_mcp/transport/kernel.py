@@ -281,16 +281,24 @@ async def notify(
     Cancellation, and what is about a question of ours, is the transport's; the rest the server's
     if it wants it.
     """
+    elsewhere = None if session.part is None else session.part.directory.elsewhere
     if message.method is None:
         if session.asking is not None:
             session.asking.answered(message.id, message.params or {})
+        if elsewhere is not None and message.id is not None:
+            await elsewhere.answered(session, message.id, message.params or {})
         return
-    if message.method == "notifications/progress" and session.asking is not None:
-        await session.asking.progressed(message.params)
+    if message.method == "notifications/progress":
+        if session.asking is not None:
+            await session.asking.progressed(message.params)
+        if elsewhere is not None:
+            await elsewhere.progressed(session, message.params)
     if message.method == "notifications/cancelled":
         request_id = cancelled_request_id_from_params(message.params)
         if request_id is not None:
             session.cancel(request_id)
+            if elsewhere is not None:
+                await elsewhere.cancel(session, request_id)
     if server.get_notification_handler(message.method) is None:
         return
     runner = ServerRunner(server, _connection(session), lifespan_state)

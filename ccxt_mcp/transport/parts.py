@@ -7,9 +7,13 @@ part here ends what runs in it, and no more (``directory.py`` ends sessions).
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from mcp_types import RequestId
+
 from ccxt_mcp.model import Principal
+from ccxt_mcp.transport.events import Events, Mirror, Track
 from ccxt_mcp.transport.registry import Registry
 from ccxt_mcp.transport.session import Kind, Session, SessionKey
 from ccxt_mcp.transport.session_record import name_of
@@ -26,10 +30,10 @@ class Part:
     Mutable: ``version`` of the record as it was read last, 0 before there is one; ``epoch``, in
     which the part was known to be a live session's; ``streams`` (never unset): whether there may be
     somebody, anywhere, who reads the session's own stream; ``told``: (calls, errors, timeouts) that
-    the record counts already.
+    the record counts already; ``heard``: whether a connection to another replica reads it now.
     """
 
-    __slots__ = ("directory", "epoch", "name", "session", "streams", "told", "version")
+    __slots__ = ("directory", "epoch", "heard", "name", "session", "streams", "told", "version")
 
     def __init__(self, directory: Directory, session: Session, name: str) -> None:
         self.directory = directory
@@ -37,8 +41,19 @@ class Part:
         self.name = name
         self.version = 0
         self.epoch = directory.epoch
-        self.streams = False
+        self.streams = self.heard = False
         self.told = (0, 0, 0)
+
+    def events(self) -> Events:
+        """What keeps the events of this replica's streams of the session."""
+        replay = self.session.replay
+        mirrors = self.directory.mirrors
+
+        def mirrored(track: Track, owed: Sequence[RequestId]) -> Mirror:
+            return mirrors.mirror(self.name, events.tag.decode(), track, owed, replay)
+
+        events = Events(replay, self.directory.node.id, mirrored)
+        return events
 
     def __repr__(self) -> str:
         return f"<Part of {self.name}, version {self.version}>"

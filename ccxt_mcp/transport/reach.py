@@ -72,6 +72,15 @@ class Reach:
         finally:
             del self._asked[number]
 
+    async def ask_all(self, record: str, topic: str, *words: str) -> dict[str, str]:
+        """The same of all nodes that may have parts of what a record is about; of none, where the
+        store cannot be asked or there is no such record."""
+        try:
+            found = await self.node.store.records.read(record)
+        except Failure:
+            return {}
+        return {} if found is None else await self.ask(found.nodes, topic, record, *words)
+
     async def _tell(self, node: str, message: str) -> bool:
         try:
             return await self.node.store.mail.tell(node, message)

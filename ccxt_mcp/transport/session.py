@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import time
 from array import array
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from enum import Enum, StrEnum
@@ -215,22 +215,27 @@ class Session:
         return self.kind is Kind.MINTED and self.client_params is not None
 
     @property
-    def listening(self) -> bool:
-        """Whether a connection reads the session's own stream."""
+    def reading(self) -> bool:
+        """Whether a connection to this process reads the session's own stream."""
         return self.stream is not None and self.stream.connected
 
-    def open_track(self, abandoned: Callable[[], None]) -> Track:
+    @property
+    def listening(self) -> bool:
+        """Whether a connection to any replica reads it."""
+        return self.reading or (self.part is not None and self.part.heard)
+
+    def open_track(self, abandoned: Callable[[], None], owed: Sequence[RequestId] = ()) -> Track:
         """Begin a stream whose events are kept; see ``Events.open``."""
         if self.events is None:
-            self.events = Events(self.replay)
+            self.events = Events(self.replay) if self.part is None else self.part.events()
             if self.closed:
                 self.events.close()
-        return self.events.open(abandoned)
+        return self.events.open(abandoned, owed)
 
     def questions(self) -> Asking:
         """What the client was asked and has not answered."""
         if self.asking is None:
-            self.asking = Asking()
+            self.asking = Asking(None if self.part is None else self.part.directory.node.id)
         return self.asking
 
     def subscribed(self, quota: Quota) -> Subscriptions:
@@ -315,7 +320,7 @@ class Session:
 
 
 def label_of(session_id: str, kind: Kind) -> str:
-    """How a session is shown. A minted id is a bearer secret of its session, so only a short hash of it is shown."""
+    """How a session is shown: a minted id opens it, so only a short hash of that is."""
     if kind is Kind.MINTED:
         return "#" + hashlib.sha256(session_id.encode()).hexdigest()[:12]
     return session_id

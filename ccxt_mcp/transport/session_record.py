@@ -101,8 +101,6 @@ class Facts:
             session.client_params = (
                 None if self.client is None else InitializeRequestParams.model_validate(self.client)
             )
-        if session.part is not None and self.streams:
-            session.part.streams = True
 
 
 def describe(record: Record, now: float) -> dict[str, Any]:

@@ -7,11 +7,9 @@ import os
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
-import httpx
 import orjson
 from mcp.server.lowlevel import Server
 from starlette.applications import Starlette
@@ -19,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from ccxt_mcp.app import HighLevelServer, create_app
 from ccxt_mcp.cluster.cluster import Cluster
+from ccxt_mcp.model import Principal
 from ccxt_mcp.settings import Settings
 from ccxt_mcp.store.memory import MemoryStore
 from ccxt_mcp.store.protocol import Store
@@ -28,6 +27,10 @@ __all__ = ["COUNT", "Replicas", "replicas", "served", "sessions_of"]
 
 COUNT = int(os.environ.get("CCXT_MCP_TEST_REPLICAS", "1"))
 """How many replicas stand behind what the transport's tests take for one server."""
+
+
+SEED = int(os.environ.get("CCXT_MCP_TEST_SEED", "8"))
+"""Of the draw of a replica for each request."""
 
 
 class Replicas:
@@ -44,7 +47,9 @@ class Replicas:
         )
         self.router = SimpleNamespace(lifespan_context=self._lifespan)
         self._dead: set[int] = set()
-        self._draw = random.Random(os.environ.get("CCXT_MCP_TEST_SEED", "8") if seed is None else seed)
+        self._draw = random.Random(
+            os.environ.get("CCXT_MCP_TEST_SEED", "8") if seed is None else seed
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] == "/health":
@@ -136,9 +141,17 @@ class _Registries:
 
     def counts(self) -> dict[str, Any]:
         counts = [app.state.registry.counts() for app in self._apps]
-        return {
-            name: sum(each[name] for each in counts) for name in ("busy", "waiting", "streams")
-        }
+        return {name: sum(each[name] for each in counts) for name in ("busy", "waiting", "streams")}
+
+    def find(self, principal: Principal, session_id: str) -> Session:
+        return next(
+            each
+            for app in self._apps
+            if (each := app.state.registry.known(principal, session_id)) is not None
+        )
+
+    def describe(self, limit: int, offset: int) -> list[dict[str, Any]]:
+        return _together([app.state.registry.describe(limit, offset) for app in self._apps])
 
     def __len__(self) -> int:
         return len({key for app in self._apps for key in app.state.registry._sessions})
@@ -162,8 +175,10 @@ def replicas(
     if store is None:
         common = MemoryStore()
 
-        def store() -> Store:
+        def shared() -> Store:
             return common
+
+        store = shared
 
     apps = [
         create_app(settings, server, cluster=Cluster(store(), f"n{number}"))

@@ -14,8 +14,8 @@ from mcp.shared.message import ServerMessageMetadata
 from starlette.applications import Starlette
 
 from ccxt_mcp.settings import Settings
-from tests.cluster.replicas import served, sessions_of
 from ccxt_mcp.transport.session import Session
+from tests.cluster.replicas import served, sessions_of
 from tests.unit.transport.asgi import Request
 from tests.unit.transport.toy import INITIALIZE
 

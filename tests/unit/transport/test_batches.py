@@ -11,10 +11,10 @@ from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
 
 from ccxt_mcp.settings import Settings
-from tests.cluster.replicas import served
 from ccxt_mcp.transport import batch as batches
 from ccxt_mcp.transport import responder
 from ccxt_mcp.transport.batch import MAX_BATCH
+from tests.cluster.replicas import served
 from tests.unit.transport.asgi import Request
 from tests.unit.transport.talker import call, opened, post, resume, sessions, talking
 from tests.unit.transport.toy import INITIALIZE, Toy, running, toy_client

@@ -13,6 +13,7 @@ from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
 from starlette.types import Message as AsgiMessage
 
+from ccxt_mcp.app import create_app
 from ccxt_mcp.model import ANONYMOUS
 from ccxt_mcp.settings import Settings
 from tests.cluster.replicas import served
@@ -303,7 +304,7 @@ async def test_two_applications_over_one_server_keep_their_own_sessions_and_life
 
     server.lifespan = lifespan
     server.add_request_handler("tools/list", types.PaginatedRequestParams, note)
-    one, two = served(Settings(), server), served(Settings(), server)
+    one, two = create_app(Settings(), server), create_app(Settings(), server)
     listing = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
     workflow = {"ccxt-mcp/workflow": "w"}
     async with running(one) as first:

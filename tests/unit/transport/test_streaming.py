@@ -17,8 +17,8 @@ from mcp.server.lowlevel import Server
 from starlette.applications import Starlette
 
 from ccxt_mcp.settings import Settings
-from tests.cluster.replicas import served
 from ccxt_mcp.transport import reading, responder, stream
+from tests.cluster.replicas import served, sessions_of
 from tests.unit.transport.asgi import Request
 from tests.unit.transport.toy import INITIALIZE
 
@@ -64,8 +64,7 @@ async def slow_app() -> AsyncIterator[tuple[Slow, Starlette]]:
     app = served(Settings(), slow.server())
     async with app.router.lifespan_context(app):
         yield slow, app
-        registry = app.state.registry
-        assert all(not s.running and not s.requests for s in registry._sessions.values())
+        assert all(not s.running and not s.requests for s in sessions_of(app))
 
 
 @pytest.fixture(autouse=True)
