@@ -79,8 +79,11 @@ class Replicas:
             status, body = await _asked(app, scope, receive)
             statuses.append(status)
             bodies.append(body)
+        if statuses[0] != 200:
+            await self.pick()(scope, receive, send)
+            return
         body = bodies[0]
-        if statuses[0] == 200 and body.startswith(b"{"):
+        if body.startswith(b"{"):
             merged = orjson.loads(body)
             if "sessions" in merged:
                 merged["sessions"] = _together([orjson.loads(each)["sessions"] for each in bodies])

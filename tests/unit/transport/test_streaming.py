@@ -17,7 +17,7 @@ from mcp.server.lowlevel import Server
 from starlette.applications import Starlette
 
 from ccxt_mcp.settings import Settings
-from ccxt_mcp.transport import reading, responder, stream
+from ccxt_mcp.transport import own_stream, reading, responder, stream
 from tests.cluster.replicas import served, sessions_of
 from tests.unit.transport.asgi import Request
 from tests.unit.transport.toy import INITIALIZE
@@ -74,6 +74,7 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(responder, "KEEP_ALIVE", 0.05)
     monkeypatch.setattr(stream, "KEEP_ALIVE", 0.05)
     monkeypatch.setattr(reading, "KEEP_ALIVE", 0.05)
+    monkeypatch.setattr(own_stream, "KEEP_ALIVE", 0.05)
 
 
 def call(tool: str, request_id: int | str = 1, **meta: Any) -> dict[str, Any]:
@@ -169,7 +170,7 @@ async def test_a_call_that_waits_in_its_lane_is_cancelled_and_leaves_it() -> Non
         first = Request(app, "POST", call("wait", 1), mcp_session_id="a")
         await slow.started.wait()
         second = Request(app, "POST", call("wait", 2), mcp_session_id="a")
-        (session,) = app.state.registry._sessions.values()
+        (session,) = sessions_of(app)
         async with asyncio.timeout(5):
             while not session.lane.waiting:
                 await asyncio.sleep(0)
