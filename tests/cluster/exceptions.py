@@ -12,7 +12,7 @@ _PACE = "a call waits for a slow reader at its own replica; at another one the l
 EXCEPTIONS = {
     "test_endpoint.py::test_calls_of_one_session_run_one_after_the_other_in_arrival_order": _ORDER,
     "test_endpoint.py::test_two_calls_with_the_same_id_at_once_each_get_their_own_answer": _ORDER,
-    "test_batches.py::test_calls_of_a_batch_wait_for_those_that_were_sent_before": _ORDER,
+    "test_streaming.py::test_a_call_that_waits_in_its_lane_is_cancelled_and_leaves_it": _INSIDE,
     "test_endpoint.py::test_a_full_lane_refuses_with_a_tool_result_that_says_so": _QUEUE,
     "test_asking.py::test_who_cannot_be_asked_is_not": _INSIDE,
     "test_asking.py::test_the_end_of_the_session_ends_the_question": _INSIDE,
