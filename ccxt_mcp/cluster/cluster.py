@@ -6,8 +6,11 @@ Owns: in which order the parts begin and end. Refuses: what they do.
 from __future__ import annotations
 
 from ccxt_mcp.cluster.holding import Leaseholder
+from ccxt_mcp.cluster.membership import Membership
 from ccxt_mcp.cluster.node import Node
+from ccxt_mcp.cluster.sharing import Sharing
 from ccxt_mcp.settings import Settings
+from ccxt_mcp.store.measured import Measured, Trips
 from ccxt_mcp.store.opening import store_at
 from ccxt_mcp.store.protocol import Store
 
@@ -15,16 +18,19 @@ __all__ = ["Cluster"]
 
 
 class Cluster:
-    """A node, its leases, and the store behind both.
+    """A node with what it holds and shares, and the store behind it.
 
     Args:
         store: shared by all replicas; opened and closed here.
     """
 
     def __init__(self, store: Store, node_id: str | None = None) -> None:
-        self.store = store
-        self.node = Node(store, node_id)
+        self.trips = Trips()
+        self.store: Store = Measured(store, self.trips)
+        self.node = Node(self.store, node_id)
         self.leases = Leaseholder(self.node)
+        self.sharing = Sharing(self.node)
+        self.membership = Membership(self.node)
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Cluster | None:
@@ -48,9 +54,11 @@ class Cluster:
         await self.store.open()
         await self.node.start()
         await self.leases.start()
+        await self.membership.start()
 
     async def stop(self) -> None:
         """End; what was said last arrives."""
+        await self.membership.stop()
         await self.leases.stop()
         await self.node.stop()
         await self.store.close()

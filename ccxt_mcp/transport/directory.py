@@ -468,7 +468,14 @@ class Directory:
         count, names = await self.store.roster.page(ROSTER, offset=offset, limit=limit)
         now = time.time()
         records = await asyncio.gather(*(self.store.records.read(name) for name in names))
-        return count, [describe(each, now) for each in records if each is not None]
+        shown = []
+        for name, record in zip(names, records, strict=True):
+            if record is not None:
+                part = self.parts.part(name)
+                # Of the line only what waits here is known.
+                queued = 0 if part is None else part.lane.waiting
+                shown.append({**describe(record, now), "queued": queued})
+        return count, shown
 
 
 def unavailable(failure: Failure) -> Refusal:
