@@ -15,6 +15,7 @@ from ccxt_mcp import __version__
 from ccxt_mcp.cluster.cluster import Cluster
 from ccxt_mcp.errors import Failure
 from ccxt_mcp.settings import Settings
+from ccxt_mcp.transport.directory import Directory
 
 __all__ = ["introduce", "joined", "name_node", "of_all"]
 
@@ -55,14 +56,24 @@ def name_node(cluster: Cluster | None, settings: Settings, listener: socket.sock
     cluster.membership.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-async def of_all(cluster: Cluster, limit: int, offset: int) -> dict[str, Any]:
+async def of_all(
+    cluster: Cluster, directory: Directory | None, limit: int, offset: int
+) -> dict[str, Any]:
     """What ``/health`` says of all replicas. Without the store, of this one."""
+    sessions: dict[str, Any] = {}
+    if directory is not None:
+        try:
+            count, page = await directory.page(limit, offset)
+            sessions = {"activeSessions": count, "sessions": page}
+        except Failure:
+            pass
     try:
         nodes = await cluster.membership.all()
     except Failure:
         nodes = [{"id": cluster.node.id, **cluster.membership.said()}]
     trips = cluster.trips
     return {
+        **sessions,
         "node": cluster.node.id,
         "nodes": nodes,
         "store": {
