@@ -61,14 +61,11 @@ async def of_all(
 ) -> dict[str, Any]:
     """What ``/health`` says of all replicas. Without the store, of this one."""
     sessions: dict[str, Any] = {}
-    if directory is not None:
-        try:
-            count, page = await directory.page(limit, offset)
-            sessions = {"activeSessions": count, "sessions": page}
-        except Failure:
-            pass
     try:
         nodes = await cluster.membership.all()
+        if directory is not None:
+            count, page = await directory.page(limit, offset)
+            sessions = {"activeSessions": count, "sessions": page}
     except Failure:
         nodes = [{"id": cluster.node.id, **cluster.membership.said()}]
     trips = cluster.trips
