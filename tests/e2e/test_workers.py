@@ -115,6 +115,26 @@ async def status(client: httpx.AsyncClient, url: str, session: str) -> dict[str,
     return found
 
 
+async def opened(client: httpx.AsyncClient, url: str) -> str:
+    """The id of a session that a worker gave out."""
+    answer = await client.post(
+        f"{url}/mcp",
+        headers={"Accept": "application/json, text/event-stream"},
+        json={
+            "jsonrpc": "2.0",
+            "id": 0,
+            "method": "initialize",
+            "params": {
+                "protocolVersion": "2025-11-25",
+                "capabilities": {},
+                "clientInfo": {"name": "test", "version": "1"},
+            },
+        },
+    )
+    assert answer.status_code == 200, answer.text
+    return answer.headers["mcp-session-id"]
+
+
 async def gone(pid: int) -> None:
     async with asyncio.timeout(20):
         while Path(f"/proc/{pid}/exe").exists() and _alive(pid):
@@ -134,6 +154,7 @@ async def test_two_workers_serve_one_dies_and_both_end(
 ) -> None:
     """Steps: both serve, each known to the other; a session goes on at either; one is killed, the
     session goes on, and another takes its place; SIGTERM ends all with 0."""
+    redis_server.come_of_age(tmp_path.name)
     async with running(tmp_path, redis_server.url) as command:
         assert sum("no accounts" in line for line in command.said) == 1
         async with one_client_each(command.url, 2) as clients:
@@ -141,15 +162,18 @@ async def test_two_workers_serve_one_dies_and_both_end(
             listed = (await first.get(f"{command.url}/health")).json()["nodes"]
             assert {each["id"] for each in listed} == set(clients)
             assert len({each["address"] for each in listed}) == 1
-            for client in (first, second):
-                await status(client, command.url, "crossing")
+            session = await opened(first, command.url)
+            for client in (second, first):
+                await status(client, command.url, session)
             before = command.workers()
             assert len(before) == 2
 
             os.kill(before[0], signal.SIGKILL)
             await gone(before[0])
         async with httpx.AsyncClient(timeout=20, trust_env=False) as client:
-            await status(client, command.url, "crossing")
+            # Whichever was killed: one of the two gave the session out, the other goes on with it.
+            found = await status(client, command.url, session)
+            assert found["session"]
         async with asyncio.timeout(20):
             while len(command.workers()) < 2:
                 await asyncio.sleep(0.02)
