@@ -56,7 +56,9 @@ class Replica:
         return made
 
     async def get(self, max_age: float = 50.0, fingerprint: str = PRINT) -> Tables:
-        return await self.common.get("binance", fingerprint, max_age, self.load)
+        # The store's time stands still: who waits for nobody would do so for ever.
+        async with asyncio.timeout(10):
+            return await self.common.get("binance", fingerprint, max_age, self.load)
 
 
 @pytest.fixture
