@@ -4,7 +4,7 @@ import asyncio
 import json
 from typing import Any
 
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 
 class Request:
@@ -16,7 +16,7 @@ class Request:
 
     def __init__(
         self,
-        app: Starlette,
+        app: ASGIApp,
         method: str,
         body: Any = None,
         *,
