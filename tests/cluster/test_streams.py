@@ -39,13 +39,11 @@ async def talking(
                 await asyncio.sleep(0.001)
 
 
-async def begun(
-    router: Replicas, talker: Talker, at: int, tool: str = "say"
-) -> tuple[str, Request]:
-    """A call at this replica that has said one step, whose client has then left."""
-    router.only = at
+async def begun(router: Replicas, talker: Talker) -> tuple[str, Request]:
+    """A call at the first replica that has said one step."""
+    router.only = 0
     session = await opened(router)
-    request = post(router, session, call(tool))
+    request = post(router, session, call("say"))
     talker.tell(1)
     await talker.told(1)
     await request.until(b'"progress":1')
