@@ -25,7 +25,7 @@ from ccxt_mcp.store.protocol import Store
 from ccxt_mcp.transport.refusal import send_json
 from ccxt_mcp.transport.session import Session
 
-__all__ = ["COUNT", "Replicas", "replicas", "served", "sessions_of"]
+__all__ = ["COUNT", "Replicas", "behind_router", "replicas", "served", "sessions_of"]
 
 COUNT = int(os.environ.get("CCXT_MCP_TEST_REPLICAS", "1"))
 """How many replicas stand behind what the transport's tests take for one server."""
@@ -88,7 +88,9 @@ class Replicas:
         self.stores = list(stores)
         self.only: int | None = None
         self.state = SimpleNamespace(
-            registry=_Registries(self.apps), connections=None, drain=self._drain
+            registry=_Registries(self.apps),
+            connections=self.apps[0].state.connections,
+            drain=self._drain,
         )
         self.router = SimpleNamespace(lifespan_context=self._lifespan)
         self._dead: set[int] = set()
@@ -97,7 +99,14 @@ class Replicas:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] == "/health":
+        if scope["type"] == "lifespan":
+            await receive()
+            async with self._lifespan(self):
+                await send({"type": "lifespan.startup.complete"})
+                await receive()
+            await send({"type": "lifespan.shutdown.complete"})
+            return
+        if scope["path"] == "/health":
             await self._health(scope, receive, send)
             return
         await self.pick()(scope, receive, send)
@@ -195,6 +204,18 @@ def sessions_of(app: Any) -> list[Session]:
     return [each for one in apps for each in one.state.registry._sessions.values()]
 
 
+def _built(
+    made: Callable[[Cluster], Starlette],
+    count: int,
+    store: Callable[[], Store] | None,
+    seed: int | None,
+) -> Replicas:
+    common = MemoryStore()
+    stores = [Disturbed(common if store is None else store()) for _ in range(count)]
+    apps = [made(Cluster(cast(Store, each), f"n{number}")) for number, each in enumerate(stores)]
+    return Replicas(apps, stores, seed)
+
+
 def replicas(
     settings: Settings,
     server: Server[Any] | HighLevelServer,
@@ -204,15 +225,14 @@ def replicas(
     seed: int | None = None,
 ) -> Replicas:
     """So many applications over one server; ``store`` makes what each of them has of the store."""
-    common = MemoryStore()
-    stores = [Disturbed(common if store is None else store()) for _ in range(count)]
-    apps = [
-        create_app(settings, server, cluster=Cluster(cast(Store, each), f"n{number}"))
-        for number, each in enumerate(stores)
-    ]
-    return Replicas(apps, stores, seed)
+    return _built(lambda cluster: create_app(settings, server, cluster=cluster), count, store, seed)
 
 
 def served(settings: Settings, server: Server[Any] | HighLevelServer) -> Any:
     """What a test of the transport takes for one server: one, or several (``COUNT``)."""
     return create_app(settings, server) if COUNT == 1 else replicas(settings, server, count=COUNT)
+
+
+def behind_router(made: Callable[[Cluster | None], Starlette]) -> Any:
+    """The same of a whole product: what ``made`` makes, once or several times."""
+    return made(None) if COUNT == 1 else _built(made, COUNT, None, None)
