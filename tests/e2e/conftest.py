@@ -17,7 +17,7 @@ from ccxt_mcp.settings import Settings
 from ccxt_mcp.simulation import DemoAccount, SimulatedExchange, SimulationConfig, Venue, demo_venue
 from ccxt_mcp.tools.server import TOOLS
 from ccxt_mcp.tools.tool import Tool
-from tests.cluster.replicas import behind_router
+from tests.cluster.replicas import Replicas, behind_router
 
 
 @dataclass
@@ -125,7 +125,23 @@ async def running_stack(
             serving(app, bind("127.0.0.1", 0), app.state.connections)
         )
         http = await stack.enter_async_context(httpx.AsyncClient(timeout=30, trust_env=False))
-        yield Stack(sim, accounts, url, http, app)
+        stack_ = Stack(sim, accounts, url, http, app)
+        if isinstance(app, Replicas):
+            await _warmed(stack_, app)
+        yield stack_
+
+
+async def _warmed(stack: Stack, router: Replicas) -> None:
+    """Tests warm one server up: here each replica gets what that one would have."""
+    ticker = {"name": "get_ticker", "arguments": {"symbol": "BTC/USDT"}}
+    body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": ticker}
+    for router.only in range(len(router.apps)):
+        # Where the settings let nobody in, there is nothing to warm.
+        await stack.http.post(
+            f"{stack.url}/mcp", headers={"Mcp-Session-Id": "warm-replicas"}, json=body
+        )
+    router.only = None
+    stack.sim.counters.reset()
 
 
 StackFactory = Callable[..., Awaitable[Stack]]
