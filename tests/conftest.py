@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.store_server import NOT_FOUND, StoreServer
-from tests.cluster.exceptions import EXCEPTIONS
+from tests.cluster.exceptions import why
 from tests.cluster.replicas import COUNT
 from tests.redis_server import RedisServer, running_redis
 from tests.tracing import Spans, recorded
@@ -63,6 +63,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if COUNT == 1:
         return
     for item in items:
-        why = EXCEPTIONS.get(f"{item.path.name}::{item.name.partition('[')[0]}")
-        if why is not None:
-            item.add_marker(pytest.mark.skip(reason=why))
+        reason = why(item.path.name, item.name)
+        if reason is not None:
+            item.add_marker(pytest.mark.skip(reason=reason))

@@ -266,10 +266,15 @@ class Directory:
         assert part is not None
         record = await self.store.records.read(part.name, node=self.node.id)
         if record is None:
-            self.parts.close(session)
+            self.drop(session)
             return False
         self._read(part, record, Facts.decoded(record.data))
         return True
+
+    def drop(self, session: Session) -> None:
+        """End a part from within one of its calls, which ends in its own words before that: it
+        cannot interrupt itself."""
+        asyncio.get_running_loop().call_soon(self.parts.close, session)
 
     async def reopen(self, session: Session) -> bool:
         """Make the record again of a named session whose part is here; False where that is not to

@@ -87,7 +87,7 @@ async def _take(
     except TimeoutError:
         raise waited_too_long(wait_max) from None
     if holding is None:
-        directory.parts.close(session)
+        directory.drop(session)
         raise Failure(Code.SESSION_NOT_FOUND, "the session was ended before it was the call's turn")
     if holding.version != part.version:
         try:

@@ -8,7 +8,7 @@ import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import orjson
 from mcp.server.lowlevel import Server
@@ -17,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from ccxt_mcp.app import HighLevelServer, create_app
 from ccxt_mcp.cluster.cluster import Cluster
+from ccxt_mcp.errors import Code, Failure
 from ccxt_mcp.model import Principal
 from ccxt_mcp.settings import Settings
 from ccxt_mcp.store.memory import MemoryStore
@@ -24,7 +25,7 @@ from ccxt_mcp.store.protocol import Store
 from ccxt_mcp.transport.refusal import send_json
 from ccxt_mcp.transport.session import Session
 
-__all__ = ["COUNT", "Replicas", "replicas", "served", "sessions_of"]
+__all__ = ["COUNT", "Replicas", "behind_router", "replicas", "served", "sessions_of"]
 
 COUNT = int(os.environ.get("CCXT_MCP_TEST_REPLICAS", "1"))
 """How many replicas stand behind what the transport's tests take for one server."""
@@ -34,17 +35,62 @@ SEED = int(os.environ.get("CCXT_MCP_TEST_SEED", "8"))
 """Of the draw of a replica for each request."""
 
 
+class Disturbed:
+    """One replica's way to the store, which tests cut off. Mutable: ``dead``."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.dead = False
+        for name in ("leases", "records", "roster", "values", "budgets", "logs", "mail", "nodes"):
+            setattr(self, name, _Disturbed(self, getattr(store, name)))
+
+    def check(self) -> None:
+        if self.dead:
+            raise Failure(Code.STORE_UNAVAILABLE, "the store is away", retry_after=2.0)
+
+    async def open(self) -> None:
+        await self._store.open()
+
+    async def close(self) -> None:
+        await self._store.close()
+
+    async def ping(self) -> float:
+        self.check()
+        return await self._store.ping()
+
+
+class _Disturbed:
+    def __init__(self, way: Disturbed, part: Any) -> None:
+        self._way = way
+        self._part = part
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._part, name)
+
+        async def asked(*args: Any, **kwargs: Any) -> Any:
+            if name not in ("listen", "unlisten"):
+                self._way.check()
+            return await method(*args, **kwargs)
+
+        return asked
+
+
 class Replicas:
     """ASGI: each request goes to a replica that is drawn, unless ``only`` names one.
 
     ``/health`` shows what all of them say, with the sessions' parts put together.
     """
 
-    def __init__(self, apps: Sequence[Starlette], seed: int | None = None) -> None:
+    def __init__(
+        self, apps: Sequence[Starlette], stores: Sequence[Disturbed], seed: int | None = None
+    ) -> None:
         self.apps = list(apps)
+        self.stores = list(stores)
         self.only: int | None = None
         self.state = SimpleNamespace(
-            registry=_Registries(self.apps), connections=None, drain=self._drain
+            registry=_Registries(self.apps),
+            connections=self.apps[0].state.connections,
+            drain=self._drain,
         )
         self.router = SimpleNamespace(lifespan_context=self._lifespan)
         self._dead: set[int] = set()
@@ -53,7 +99,14 @@ class Replicas:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] == "/health":
+        if scope["type"] == "lifespan":
+            await receive()
+            async with self._lifespan(self):
+                await send({"type": "lifespan.startup.complete"})
+                await receive()
+            await send({"type": "lifespan.shutdown.complete"})
+            return
+        if scope["path"] == "/health":
             await self._health(scope, receive, send)
             return
         await self.pick()(scope, receive, send)
@@ -66,11 +119,12 @@ class Replicas:
             self._draw.choice([n for n in range(len(self.apps)) if n not in self._dead])
         ]
 
-    def kill(self, number: int) -> None:
-        """Nothing goes to this replica any more, and the store hears nothing of it."""
+    async def kill(self, number: int) -> None:
+        """As after a kill -9: nothing goes to this replica any more, and nothing comes of it."""
         self._dead.add(number)
         cluster = self.apps[number].state.cluster
-        cluster.store.cut()
+        await cluster.store.mail.unlisten(cluster.node.id)
+        self.stores[number].dead = True
 
     async def _health(self, scope: Scope, receive: Receive, send: Send) -> None:
         status, body = await _asked(self.pick(), scope, receive)
@@ -134,11 +188,8 @@ class _Registries:
         return {name: sum(each[name] for each in counts) for name in ("busy", "waiting", "streams")}
 
     def find(self, principal: Principal, session_id: str) -> Session:
-        return next(
-            each
-            for app in self._apps
-            if (each := app.state.registry.known(principal, session_id)) is not None
-        )
+        found = (app.state.registry.known(principal, session_id) for app in self._apps)
+        return next(each for each in found if isinstance(each, Session))
 
     def describe(self, limit: int, offset: int) -> list[dict[str, Any]]:
         return _together([app.state.registry.describe(limit, offset) for app in self._apps])
@@ -153,6 +204,18 @@ def sessions_of(app: Any) -> list[Session]:
     return [each for one in apps for each in one.state.registry._sessions.values()]
 
 
+def _built(
+    made: Callable[[Cluster], Starlette],
+    count: int,
+    store: Callable[[], Store] | None,
+    seed: int | None,
+) -> Replicas:
+    common = MemoryStore()
+    stores = [Disturbed(common if store is None else store()) for _ in range(count)]
+    apps = [made(Cluster(cast(Store, each), f"n{number}")) for number, each in enumerate(stores)]
+    return Replicas(apps, stores, seed)
+
+
 def replicas(
     settings: Settings,
     server: Server[Any] | HighLevelServer,
@@ -162,21 +225,14 @@ def replicas(
     seed: int | None = None,
 ) -> Replicas:
     """So many applications over one server; ``store`` makes what each of them has of the store."""
-    if store is None:
-        common = MemoryStore()
-
-        def shared() -> Store:
-            return common
-
-        store = shared
-
-    apps = [
-        create_app(settings, server, cluster=Cluster(store(), f"n{number}"))
-        for number in range(count)
-    ]
-    return Replicas(apps, seed)
+    return _built(lambda cluster: create_app(settings, server, cluster=cluster), count, store, seed)
 
 
 def served(settings: Settings, server: Server[Any] | HighLevelServer) -> Any:
     """What a test of the transport takes for one server: one, or several (``COUNT``)."""
     return create_app(settings, server) if COUNT == 1 else replicas(settings, server, count=COUNT)
+
+
+def behind_router(made: Callable[[Cluster | None], Starlette]) -> Any:
+    """The same of a whole product: what ``made`` makes, once or several times."""
+    return made(None) if COUNT == 1 else _built(made, COUNT, None, None)

@@ -18,13 +18,19 @@ from tests.cluster.replicas import served
 
 @dataclass
 class Toy:
-    """`echo` answers its argument; `hold` says that it runs and waits until it is let go."""
+    """`echo` answers its argument; `hold` says that it runs and waits until it is let go.
+
+    What each call does meanwhile is ``wait``.
+    """
 
     order: list[str] = field(default_factory=list)
     running: int = 0
     most_running: int = 0
     started: asyncio.Event = field(default_factory=asyncio.Event)
     go: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def wait(self, value: str) -> None:
+        """Nothing."""
 
     def server(self) -> Server[Any]:
         async def list_tools(
@@ -43,6 +49,7 @@ class Toy:
             self.running += 1
             self.most_running = max(self.most_running, self.running)
             try:
+                await self.wait(value)
                 if params.name == "hold":
                     self.started.set()
                     await self.go.wait()
