@@ -5,7 +5,8 @@ installed (``opening`` says so).
 
 What the server has to be: Redis 6.2 or newer, or Valkey; `maxmemory-policy noeviction`, or else
 sessions, limits and cached values may be evicted (leases are never given twice even then). Its
-clock may be slewed but should not jump: a step forward ends leases early.
+clock may be slewed but should not jump: a step forward ends leases early, a step back makes lanes
+wait for one lease length.
 """
 
 from __future__ import annotations

@@ -42,8 +42,8 @@ else
       redis.call('ZADD', KEYS[2], whole(math.max(now, last and last + 1 or 0)), token)
     end
     redis.call('HSET', KEYS[3], token, whole(now + length) .. ' ' .. ARGV[5])
-    redis.call('PEXPIRE', KEYS[2], ms(2 * length))
-    redis.call('PEXPIRE', KEYS[3], ms(2 * length))
+    at_least(KEYS[2], 2 * length)
+    at_least(KEYS[3], 2 * length)
     if young > 0 then
       return {'young', whole(young), '0', version or '0', fresh}
     end
