@@ -30,8 +30,8 @@ _numbers = itertools.count(1)
 
 
 class CommonCharge:
-    """What one request costs. ``open`` until it is settled or given back; ``held`` is when the store
-    was last asked to count it in full (event-loop time)."""
+    """What one request costs. ``open`` until it is settled or given back; ``held`` is when the
+    store was last asked to count it in full (event-loop time)."""
 
     __slots__ = ("cost", "held", "id", "open")
 
@@ -53,7 +53,8 @@ class CommonBudget:
 
     Mutable: ``_unsaid`` (in order), ``_unsent`` (charges whose request has yet to go), ``_block``
     and ``_ban`` (event-loop times that the store has not heard of; 0 for none), ``_told`` (its last
-    answer, and when that was asked for), ``_upholding`` (set while anything is unsent), ``strikes``.
+    answer, and when that was asked for), ``_upholding`` (set while anything is unsent),
+    ``strikes``.
     """
 
     def __init__(

@@ -191,7 +191,7 @@ class RoutedSession:
         self.handshakes += self._secure
 
     async def _leaving(self, *_: Any) -> None:
-        # aiohttp's next step writes the bytes: a turn that another replica may have by now ends here.
+        # aiohttp's next step writes the bytes. Whose turn may be another replica's ends here.
         check_held()
         # Not before: what could not even be connected to has certainly not been carried out.
         wire = WIRE.get()

@@ -41,6 +41,8 @@ class NonceLane:
         *("_exchange", "_file", "_last", "_lead", "_lock", "_now", "_ordered", "_refused_until"),
         *("_stored", "_stride", "_turns", "_unknown", "_writing"),
     )
+    common = False
+    """Whether replicas share it: a turn is then made ``ready`` before its number is taken."""
 
     def __init__(
         self,
@@ -71,9 +73,6 @@ class NonceLane:
                 " the time at which the file was written",
                 *(exchange, file.path, mark.problem),
             )
-
-    common = False
-    """Whether replicas share it: then a turn has to be made ``ready`` before its number is taken."""
 
     def __repr__(self) -> str:
         state = "held" if self._turns.busy else "free"

@@ -34,6 +34,7 @@ class Replicas:
         self.under_way: Counter[str] = Counter()
         self.most_under_way = 0
         self.away: Failure | None = None
+        self.deaf = False
         self.nodes = [Node(self.store, f"n{number}") for number in range(count)]
         self._apply = self.store.budgets.apply
         self.store.budgets.apply = self.apply  # type: ignore[method-assign,assignment]
@@ -52,7 +53,10 @@ class Replicas:
         self.under_way["now"] += 1
         self.most_under_way = max(self.most_under_way, self.under_way["now"])
         try:
-            return await self._apply(*args)
+            spent = await self._apply(*args)
+            if self.deaf:
+                raise Failure(Code.STORE_UNAVAILABLE, "no answer", retry_after=1.0)
+            return spent
         finally:
             self.under_way["now"] -= 1
 
@@ -281,6 +285,22 @@ async def test_a_store_that_is_away_refuses_and_recovers_alone() -> None:
         await two.acquire(1.0, deadline=now + 0.3)
     await two.acquire(1.0)
     assert replicas.loop.time() - now < 1.0
+
+
+@virtually
+async def test_charges_whose_grant_was_never_heard_are_given_back() -> None:
+    """The store had done what was asked, and its answer was lost. Nobody would ever settle them,
+    and each would count for a whole window."""
+    replicas = Replicas(MINUTE)
+    replicas.deaf = True
+    asked = [asyncio.create_task(replicas.limiters[0].acquire(1.0)) for _ in range(20)]
+    for task in asked:
+        with pytest.raises(Failure, match="no answer"):
+            await task
+    assert await replicas.counted() == 20.0
+    replicas.deaf = False
+    await asyncio.sleep(1.1)
+    assert await replicas.counted() == 0.0
 
 
 @virtually

@@ -61,7 +61,7 @@ async def replicas(
     alone: bool = False,
     limits: Callable[[Cluster | None], Limits] = lambda cluster: Limits(cluster=cluster),
 ) -> AsyncIterator[list[Replica]]:
-    """Replicas with one profile, market tables loaded; ``alone`` ones know nothing of each other."""
+    """Replicas with one profile, market tables loaded; `alone`, they know nothing of each other."""
     async with AsyncExitStack() as stack:
         found = []
         for _ in range(count):

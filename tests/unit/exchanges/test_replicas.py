@@ -88,7 +88,7 @@ async def test_three_replicas_at_full_speed_use_one_limit_and_never_exceed_it(
 ) -> None:
     """The venue's minute takes three seconds here, and it answers 429 to what is too much; callers
     leave at random. Without a common count it answers 429 to two thirds, and bans."""
-    origin, speed, limit, lasting = system_clock(), 20.0, 600, 6.0
+    origin, speed, limit, lasting = system_clock(), 20.0, 600, 4.5
     base = time.monotonic()
     venue = Venue(seed=1, clock=lambda: origin + int((time.monotonic() - base) * 1000 * speed))
     pool = _small(limit, 60 / speed, used=())
@@ -259,7 +259,7 @@ async def test_cancel_storms_leave_no_charge_and_no_lease_behind() -> None:
             )
 
         async with replicas(in_memory(store), profile, limits=limits) as found:
-            for _ in range(4):
+            for _ in range(3):
                 calls = [
                     asyncio.create_task(outcome(found[n % 3].gateway, account())) for n in range(30)
                 ]
