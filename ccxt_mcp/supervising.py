@@ -5,12 +5,13 @@ Refuses: to serve anything itself, and to know what the workers do.
 
 A worker is a new interpreter, not a fork: nothing of a running loop, no thread and no node id is
 inherited. It is given the listening socket as a descriptor, and a pipe as its standard input, whose
-end tells it that the supervisor is gone, however that came about; it says on its standard output
-that it serves. One socket for all, and not one each with ``SO_REUSEPORT``: connections that wait to
+end tells it to end too, whether the supervisor closed it or is gone, however that came about; it
+says on its standard output that it serves. One socket for all, and not one each with ``SO_REUSEPORT``: connections that wait to
 be accepted are then nobody's, and are lost with nobody.
 
-Workers are in sessions of their own, so that Ctrl-C in a terminal reaches the supervisor alone;
-else each worker would get it twice, which means to cut calls short.
+The pipe, and not a signal: a service manager signals all processes of a service, and a second
+signal means to cut calls short. For the same reason workers are in sessions of their own: Ctrl-C in
+a terminal reaches the supervisor alone.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-__all__ = ["UP", "Supervisor", "end_with_supervisor", "inherited"]
+__all__ = ["UP", "Supervisor", "inherited", "told_to_end"]
 
 _log = logging.getLogger("ccxt_mcp.workers")
 
@@ -104,11 +105,14 @@ class Supervisor:
             self._send(signal.SIGKILL)
 
     def _signalled(self) -> None:
-        if not self._stopping.is_set():
-            self._stopping.set()
-            asyncio.get_running_loop().call_later(_GRACE, self._kill)
-        # A second one cuts the calls short, as in a server of one process.
-        self._send(signal.SIGTERM)
+        if self._stopping.is_set():
+            # A second one cuts the calls short, as in a server of one process.
+            self._send(signal.SIGTERM)
+            return
+        self._stopping.set()
+        asyncio.get_running_loop().call_later(_GRACE, self._kill)
+        for worker in self._workers.values():
+            _tell_to_end(worker)
 
     def _kill(self) -> None:
         self._killed = bool(self._workers)
@@ -164,8 +168,13 @@ class Supervisor:
         )
         self._workers[number] = worker
         if self._stopping.is_set():
-            worker.send_signal(signal.SIGTERM)
+            _tell_to_end(worker)
         return worker
+
+
+def _tell_to_end(worker: asyncio.subprocess.Process) -> None:
+    assert worker.stdin is not None
+    worker.stdin.close()
 
 
 async def _serves(worker: asyncio.subprocess.Process) -> bool:
@@ -186,13 +195,17 @@ def inherited(descriptor: int) -> socket.socket:
     return listener
 
 
-def end_with_supervisor() -> None:
-    """Have this worker end, its calls finished, when its supervisor is gone."""
+def told_to_end() -> asyncio.Event:
+    """Set when the supervisor says so, or is gone; in a worker, once, on its loop."""
+    loop, told = asyncio.get_running_loop(), asyncio.Event()
 
     def watch() -> None:
         # Not by `sys.stdin`: its lock would be held when the interpreter ends.
         while os.read(0, 64):
             pass
-        os.kill(os.getpid(), signal.SIGTERM)
+        # The loop may have ended meanwhile.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(told.set)
 
     threading.Thread(target=watch, name="supervisor", daemon=True).start()
+    return told

@@ -128,7 +128,7 @@ async def _serve(arguments: argparse.Namespace) -> None:
     from ccxt_mcp.replica import name_node
     from ccxt_mcp.serving import bind, run_until_stopped
     from ccxt_mcp.settings import check_exposure, load_settings
-    from ccxt_mcp.supervising import UP, end_with_supervisor, inherited
+    from ccxt_mcp.supervising import UP, inherited, told_to_end
 
     settings = load_settings(arguments.config, **_given(arguments))
     check_exposure(settings)
@@ -152,8 +152,6 @@ async def _serve(arguments: argparse.Namespace) -> None:
         else:
             say(f"serving MCP at {url}{MCP_PATH}")
 
-    if worker:
-        end_with_supervisor()
     try:
         await run_until_stopped(
             app,
@@ -161,6 +159,7 @@ async def _serve(arguments: argparse.Namespace) -> None:
             connections=app.state.connections,
             drain=app.state.drain,
             started=started,
+            leaving=told_to_end() if worker else None,
         )
     finally:
         stop_traces()

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="workers are not for Win
 
 SERVES = "import os, sys; os.write(1, b'up\\n'); os.read(0, 1)"
 DIES = "import os, sys; os.write(1, b'up\\n'); sys.exit(3)"
-DEAF = "import os, signal; signal.signal(15, signal.SIG_IGN); os.write(1, b'up\\n'); os.read(0, 1)"
+DEAF = "import os, time; os.write(1, b'up\\n'); time.sleep(60)"
 LISTENS = (
     "import os, socket, sys; s = socket.socket(fileno=int(sys.argv[1]));"
     " s.setblocking(True); os.write(1, b'up\\n'); c, _ = s.accept(); c.sendall(b'hello'); c.close()"
@@ -149,11 +149,28 @@ def test_a_listener_that_was_handed_down_is_handed_no_further(listener: socket.s
     taken.close()
 
 
+async def test_a_first_signal_reaches_no_worker_and_a_second_cuts_them_short(
+    listener: socket.socket,
+) -> None:
+    """A service manager has signalled the workers too: one more would cut their calls short."""
+    told: list[int] = []
+    supervisor = Supervisor(command(DEAF), 2, listener, started=lambda: told.append(1))
+    async with supervising_it(supervisor) as running:
+        await until(lambda: bool(told))
+        supervisor._signalled()
+        assert not (await asyncio.wait([running], timeout=0.1))[0]
+        assert len(supervisor._workers) == 2
+        supervisor._signalled()
+        async with asyncio.timeout(10):
+            assert await running == 0
+
+
 async def test_a_worker_ends_when_its_supervisor_is_gone() -> None:
     """However it went: the pipe's end needs nobody to say anything."""
     script = (
-        "import signal, time; from ccxt_mcp.supervising import end_with_supervisor;"
-        " end_with_supervisor(); time.sleep(60)"
+        "import asyncio, sys; from ccxt_mcp.supervising import told_to_end\n"
+        "async def main(): await told_to_end().wait()\n"
+        "asyncio.run(main()); sys.exit(7)"
     )
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", script), stdin=asyncio.subprocess.PIPE
@@ -161,7 +178,7 @@ async def test_a_worker_ends_when_its_supervisor_is_gone() -> None:
     assert process.stdin is not None
     process.stdin.close()
     async with asyncio.timeout(20):
-        assert await process.wait() == -signal.SIGTERM
+        assert await process.wait() == 7
 
 
 @pytest.mark.parametrize("number", ["0", "-1", "257", "two", "1.5"])
