@@ -22,10 +22,19 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="workers are not for Win
 SERVES = "import os, sys; os.write(1, b'up\\n'); os.read(0, 1)"
 DIES = "import os, sys; os.write(1, b'up\\n'); sys.exit(3)"
 DEAF = "import os, time; os.write(1, b'up\\n'); time.sleep(60)"
-LISTENS = (
-    "import os, socket, sys; s = socket.socket(fileno=int(sys.argv[1]));"
-    " s.setblocking(True); os.write(1, b'up\\n'); c, _ = s.accept(); c.sendall(b'hello'); c.close()"
-)
+BUSY_THEN_ACCEPTS = """
+import os, socket, sys
+first = not os.path.exists(sys.argv[2])
+open(sys.argv[2], "w").close()
+os.write(1, b"up\\n")
+if first:
+    os.read(0, 1)
+listener = socket.socket(fileno=int(sys.argv[1]))
+listener.setblocking(True)
+client, _ = listener.accept()
+client.sendall(b"hello")
+client.close()
+"""
 
 
 def command(script: str, *more: str) -> list[str]:
@@ -123,22 +132,21 @@ async def test_one_that_does_not_end_is_killed_in_the_end(
 
 
 async def test_what_waits_to_be_accepted_is_not_lost_with_a_worker(
-    listener: socket.socket,
+    listener: socket.socket, tmp_path: Path
 ) -> None:
     """With a socket each, connections that a dead one had not accepted are reset."""
-    os.set_inheritable(listener.fileno(), True)
     told: list[int] = []
-    listens = command(LISTENS, str(listener.fileno()))
-    supervisor = Supervisor(listens, 1, listener, started=lambda: told.append(1))
+    busy = command(BUSY_THEN_ACCEPTS, str(listener.fileno()), str(tmp_path / "first"))
+    supervisor = Supervisor(busy, 1, listener, started=lambda: told.append(1))
     async with supervising_it(supervisor):
         await until(lambda: bool(told))
-        os.kill(supervisor._workers[0].pid, signal.SIGSTOP)
-        port = listener.getsockname()[1]
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        os.kill(supervisor._workers[0].pid, signal.SIGKILL)
-        async with asyncio.timeout(10):
-            assert await reader.read() == b"hello"
-        writer.close()
+        reader, writer = await asyncio.open_connection(*listener.getsockname())
+        try:
+            os.kill(supervisor._workers[0].pid, signal.SIGKILL)
+            async with asyncio.timeout(10):
+                assert await reader.read() == b"hello"
+        finally:
+            writer.close()
 
 
 def test_a_listener_that_was_handed_down_is_handed_no_further(listener: socket.socket) -> None:
