@@ -60,7 +60,11 @@ async def _serve(arguments: argparse.Namespace) -> None:
     configure_logging(settings.log_level, settings.log_format, product.redactor)
     app = create_app(product=product)
     listener = bind(settings.host, settings.port)
-    for warning in (*product.accounts.warnings, *product.tokens.warnings):
+    for warning in (
+        *product.accounts.warnings,
+        *product.tokens.warnings,
+        *product.state_keys.warnings,
+    ):
         say(f"warning: {warning}")
     for line in product.accounts.describe():
         say(f"account {line}")

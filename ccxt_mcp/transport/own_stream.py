@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING
 from starlette.types import Receive, Send
 
 from ccxt_mcp.errors import Failure
-from ccxt_mcp.transport.events import RETRY, Replay, foreign, not_kept
+from ccxt_mcp.transport.events import Replay, foreign, not_kept
 from ccxt_mcp.transport.mirrors import Writer
 from ccxt_mcp.transport.reach import Reach
 from ccxt_mcp.transport.refusal import Refusal
 from ccxt_mcp.transport.responder import KEEP_ALIVE, KEEP_ALIVE_COMMENT, SSE_HEADERS, event
+from ccxt_mcp.transport.track import RETRY
 
 if TYPE_CHECKING:
     from ccxt_mcp.transport.parts import Part, Parts

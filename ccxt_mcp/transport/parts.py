@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 from mcp_types import RequestId
 
 from ccxt_mcp.model import Principal
-from ccxt_mcp.transport.events import Events, Mirror, Track
+from ccxt_mcp.transport.events import Events
 from ccxt_mcp.transport.registry import Registry
+from ccxt_mcp.transport.room import Caller, Room
 from ccxt_mcp.transport.session import Kind, Session, SessionKey
 from ccxt_mcp.transport.session_record import name_of
+from ccxt_mcp.transport.track import Mirror, Track
 
 if TYPE_CHECKING:
     from ccxt_mcp.transport.directory import Directory
@@ -61,7 +63,7 @@ class Part:
         """Whether a connection to another replica reads the session's own stream."""
         return self.heard_until > time.monotonic()
 
-    def events(self) -> Events:
+    def events(self, room: Room, caller: Caller) -> Events:
         """What keeps the events of this replica's streams of the session."""
         replay = self.session.replay
         mirrors = self.directory.mirrors
@@ -69,7 +71,7 @@ class Part:
         def mirrored(track: Track, owed: Sequence[RequestId]) -> Mirror:
             return mirrors.mirror(self.name, events.tag.decode(), track, owed, replay)
 
-        events = Events(replay, self.directory.node.id, mirrored)
+        events = Events(replay, room, caller, self.directory.node.id, mirrored)
         return events
 
     def __repr__(self) -> str:

@@ -79,6 +79,15 @@ _SERVER = Use(
     ),
 )
 USES: dict[str, Use] = {
+    "mcp.server.auth.middleware.auth_context.auth_context_var": Use(is_a=ContextVar),
+    "mcp.server.auth.middleware.bearer_auth.AuthenticatedUser": Use(calls=((1, ()),)),
+    "mcp.server.auth.provider.AccessToken": Use(
+        calls=((0, ("token", "client_id", "scopes", "subject")),)
+    ),
+    "mcp.server.request_state.RequestStateBoundary": Use(calls=((1, ("default_audience",)),)),
+    "mcp.server.request_state.RequestStateSecurity": Use(
+        calls=((0, ("keys", "ttl")),), has=("ephemeral",)
+    ),
     "mcp.server.caching.CacheHint": Use(calls=((0, ("ttl_ms", "scope")),)),
     "mcp.server.connection.Connection": Use(
         calls=((1, ("protocol_version", "session_id", "client_params")),),
@@ -103,6 +112,7 @@ USES: dict[str, Use] = {
         calls=((2, ()), (0, ("code", "message")), (0, ("code", "message", "data")))
     ),
     "mcp.shared.exceptions.NoBackChannelError": Use(calls=((1, ()),)),
+    "mcp.shared.inbound.X_MCP_HEADER_KEY": Use(is_a=str),
     "mcp.shared.jsonrpc_dispatcher.cancelled_request_id_from_params": Use(calls=((1, ()),)),
     "mcp.shared.jsonrpc_dispatcher.handler_exception_to_error_data": Use(calls=((1, ()),)),
     "mcp.shared.jsonrpc_dispatcher.progress_token_from_params": Use(calls=((1, ()),)),
