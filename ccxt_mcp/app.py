@@ -209,6 +209,8 @@ def create_app(
             lane_waiting=sessions["waiting"],
             requests=gate.serving,
             tasks=len(asyncio.all_tasks()),
+            subscriptions=registry.quota.taken,
+            polled=0 if product is None else len(product.watching),
             calls=None if admission is None else (admission.running, admission.waiting),
             exchanges={} if product is None else product.gateway.snapshot(),
             connections=asdict(connections.counts),

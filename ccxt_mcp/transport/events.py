@@ -155,6 +155,12 @@ class Events:
             self._drop(min((t for t in self._tracks.values() if t.kept), key=_oldest))
         self._room.make_room(self)
 
+    def removed(self, size: int) -> None:
+        """Count an event out."""
+        self.count -= 1
+        self.size -= size
+        self._room.changed(self._caller, self, -size)
+
     # The room's side
 
     def give_up(self, *, spare_newest: bool) -> None:
@@ -168,9 +174,7 @@ class Events:
 
     def _drop(self, track: Track) -> None:
         track.dropped, event = track.kept.popleft()
-        self.count -= 1
-        self.size -= len(event)
-        self._room.changed(self._caller, self, -len(event))
+        self.removed(len(event))
         if track.ended and not track.kept and track.reader is None:
             track.stop_clock()
             self.forget(track)

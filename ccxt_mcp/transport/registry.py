@@ -189,7 +189,7 @@ class Registry:
             "kinds": {kind.value: kinds.count(kind) for kind in Kind},
             "busy": sum(each.lane.busy for each in active),
             "waiting": sum(each.lane.waiting for each in active),
-            "streams": sum(each.reading for each in active) + len(self.listeners),
+            "streams": sum(each.reading for each in active),
         }
 
     def _add(

@@ -35,6 +35,9 @@ class Store(Protocol):
     def added(self, size: int) -> None:
         """An event of so many bytes has been kept."""
 
+    def removed(self, size: int) -> None:
+        """One is kept no more."""
+
     def forget(self, track: Track) -> None:
         """Let go of a stream that has ended."""
 
@@ -56,16 +59,15 @@ class Mirror(Protocol):
 
 
 class Reader:
-    """One connection's place on a track: ``after`` is the number of the last event it was sent,
-    ``taken`` that of the last it was given to send.
+    """One connection's place on a track: ``after`` is the number of the last event it was sent.
 
-    Mutable: ``after`` and ``taken`` (rise), ``stopped`` (never unset).
+    Mutable: ``after`` (rises), ``stopped`` (never unset).
     """
 
-    __slots__ = ("_caught_up", "_on_stop", "_track", "_wake", "after", "stopped", "taken")
+    __slots__ = ("_caught_up", "_on_stop", "_track", "_wake", "after", "stopped")
 
     def __init__(self, track: Track, after: int, on_stop: Callable[[], None] | None) -> None:
-        self.after = self.taken = after
+        self.after = after
         self.stopped = False
         self._track = track
         self._on_stop = on_stop
@@ -85,8 +87,7 @@ class Reader:
             if number <= self.after:
                 break
             events.append(event)
-        self.taken = max(self.after, self._track.last)
-        return b"".join(reversed(events)), self.taken
+        return b"".join(reversed(events)), max(self.after, self._track.last)
 
     def reached(self, number: int) -> None:
         """All up to this number was sent."""
@@ -178,14 +179,15 @@ class Track:
             self.reader.wake()
 
     def push_once(self, message: bytes) -> None:
-        """Say it, unless an equal message waits for the reader. One that is being sent does not
-        count: its client may have read it, and acted on it, a moment ago."""
-        if self.reader is not None:
-            for number, event in reversed(self.kept):
-                if number <= self.reader.taken:
-                    break
-                if event.endswith(b"\ndata: " + message + b"\n\n"):
-                    return
+        """Say it in the place of an equal message that is kept, if there is one. Unread, that would
+        say the same; read, it shall not push out what else is kept. One that is just being sent
+        goes its way, and this one follows: its client may have acted on it a moment ago."""
+        end = b"\ndata: " + message + b"\n\n"
+        for place, (_, event) in enumerate(self.kept):
+            if event.endswith(end):
+                del self.kept[place]
+                self._store.removed(len(event))
+                break
         self.push(message)
 
     def attach(self, after: int, on_stop: Callable[[], None] | None = None) -> Reader:

@@ -94,6 +94,11 @@ class Request:
     def let_go(self) -> None:
         self._free.set()
 
+    def stall(self) -> None:
+        """Take nothing more until ``let_go``."""
+        self.blocked.clear()
+        self._free.clear()
+
     def leave(self) -> None:
         self._gone = True
         self._free.set()
