@@ -69,8 +69,8 @@ def assemble(
         keep_on_disk: whether ``settings.data_dir`` is used at all.
         load_apart: whether market tables are loaded in processes of their own (``Gateway``).
         tools: what clients can call, in the order of the list.
-        cluster: the other replicas; None where this process is on its own. Started and stopped by
-            whoever serves the product (``create_app`` does).
+        cluster: the replicas that share limits, keys and answers with this server, begun and ended
+            by whoever serves it (``create_app`` does); ``None`` for none.
 
     Raises:
         ConfigurationError: an account, a token or a profile cannot be used.
@@ -86,7 +86,7 @@ def assemble(
         market_max_age=settings.market_max_age,
         max_exchanges_loaded=settings.max_exchanges_loaded,
         load_apart=load_apart,
-        sharing=None if cluster is None else cluster.sharing,
+        cluster=cluster,
     )
     known = gateway.exchange_ids()
     problems = _unknown_exchanges(settings, known)

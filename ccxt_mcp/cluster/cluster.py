@@ -5,6 +5,9 @@ Owns: in which order the parts begin and end. Refuses: what they do.
 
 from __future__ import annotations
 
+import hashlib
+import hmac
+
 from ccxt_mcp.cluster.holding import Leaseholder
 from ccxt_mcp.cluster.membership import Membership
 from ccxt_mcp.cluster.node import Node
@@ -22,11 +25,15 @@ class Cluster:
 
     Args:
         store: shared by all replicas; opened and closed here.
+        prefix: of the replicas' names in the store; all that share it are one cluster.
     """
 
-    def __init__(self, store: Store, node_id: str | None = None) -> None:
+    def __init__(
+        self, store: Store, node_id: str | None = None, *, prefix: str = "ccxt-mcp"
+    ) -> None:
         self.trips = Trips()
         self.store: Store = Measured(store, self.trips)
+        self.salt = hashlib.sha256(f"ccxt-mcp names of {prefix}".encode()).digest()
         self.node = Node(self.store, node_id)
         self.leases = Leaseholder(self.node)
         self.sharing = Sharing(self.node)
@@ -46,8 +53,15 @@ class Cluster:
                 settings.store_url.get_secret_value(),
                 prefix=settings.store_prefix,
                 timeout=settings.store_timeout,
-            )
+            ),
+            prefix=settings.store_prefix,
         )
+
+    def hidden(self, *texts: str) -> str:
+        """A name for these, the same in all replicas, that does not say what they are: 32
+        hexadecimal digits."""
+        message = "\0".join(texts).encode()
+        return hmac.new(self.salt, message, hashlib.sha256).hexdigest()[:32]
 
     async def start(self) -> None:
         """Begin. A store that is away is waited for by each call, not here."""

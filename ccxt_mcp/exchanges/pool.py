@@ -24,7 +24,7 @@ from ccxt_mcp.exchanges.library import Library
 from ccxt_mcp.exchanges.limits import Limits
 from ccxt_mcp.exchanges.listing import Listing
 from ccxt_mcp.exchanges.markets import Loaded, shutting_down
-from ccxt_mcp.exchanges.nonces import NonceLane, NonceLanes
+from ccxt_mcp.exchanges.nonces import NonceLanes
 from ccxt_mcp.exchanges.pacing import Pacing
 from ccxt_mcp.exchanges.probing import Reached, address_of, probe
 from ccxt_mcp.exchanges.prototypes import build_prototype
@@ -139,12 +139,19 @@ class ExchangeRoom:
             session=tables.session, credentials=account.credentials, number=exact
         )
         instance.clock = self._clock
+        nonces = self._around.nonces
+        key_id = nonces.key_id(self.profile.exchange, self.profile.sandbox, account.credentials)
+        lane: Any = nonces.lane(self.profile.exchange, key_id, instance.options, instance.nonce)
+        if lane is not None and lane.common:
+            # Others are asked: the profile is in use meanwhile.
+            self._waiting += 1
+            try:
+                lane = await lane.prepared()
+            finally:
+                self._waiting -= 1
+        instance.pacing = self._paced(key_id, lane)
         lease = self._lease(instance, tables.listing, private=True)
-        lease.key_id = self._around.nonces.key_id(
-            self.profile.exchange, self.profile.sandbox, account.credentials
-        )
-        lane = self._around.nonces.lane(self.profile.exchange, lease.key_id, instance.options)
-        instance.pacing = self._paced(lease.key_id, lane)
+        lease.key_id = key_id
         if self._account_facts is None:
             self._account_facts = AccountFacts(type(instance))
         lease.given = self._account_facts.restore(lease.key_id, instance)
@@ -251,7 +258,7 @@ class ExchangeRoom:
         self._leases += 1
         return lease
 
-    def _paced(self, key_id: str | None, lane: NonceLane | None) -> Pacing:
+    def _paced(self, key_id: str | None, lane: Any) -> Pacing:
         return Pacing(
             self._around.limits,
             self._place,

@@ -141,7 +141,7 @@ class Measured:
     """
 
     def __init__(self, store: Store, trips: Trips) -> None:
-        self._store = store
+        self.store = store
         self.leases = cast(Leases, _Part(store.leases, "leases", trips))
         self.records = cast(Records, _Part(store.records, "records", trips))
         self.roster = cast(Roster, _Part(store.roster, "roster", trips))
@@ -153,12 +153,12 @@ class Measured:
         self.ping = cast(Callable[[], Any], _timed(store.ping, "ping", trips))
 
     def __repr__(self) -> str:
-        return f"<Measured {self._store!r}>"
+        return f"<Measured {self.store!r}>"
 
     async def open(self) -> None:
         """As the store's."""
-        await self._store.open()
+        await self.store.open()
 
     async def close(self) -> None:
         """As the store's."""
-        await self._store.close()
+        await self.store.close()

@@ -112,7 +112,8 @@ class Resources:
     ) -> types.ListResourceTemplatesResult:
         """The result of ``resources/templates/list``."""
         one_page(params)
-        return types.ListResourceTemplatesResult(resource_templates=list(TEMPLATES))
+        served = [each for each in TEMPLATES if self._boundary.serves(behind(each.uri_template)[0])]
+        return types.ListResourceTemplatesResult(resource_templates=served)
 
     async def read(
         self, ctx: ServerRequestContext[Any], params: types.ReadResourceRequestParams

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +15,7 @@ from ccxt_mcp.product import Product, assemble
 from ccxt_mcp.serving import bind, serving
 from ccxt_mcp.simulation import SimulatedExchange, SimulationConfig, demo_venue
 from ccxt_mcp.store.memory import MemoryStore
+from ccxt_mcp.store.protocol import Store
 from tests.e2e.conftest import Stack, paper_settings
 
 
@@ -35,9 +36,12 @@ class Replicas:
 
 @asynccontextmanager
 async def running_replicas(
-    *each: dict[str, Any], load_apart: bool = False
+    *each: dict[str, Any],
+    load_apart: bool = False,
+    of_its_own: Callable[[], Store] | None = None,
 ) -> AsyncIterator[Replicas]:
-    """A replica for each of the settings."""
+    """A replica for each of the settings; ``of_its_own`` makes what each has of a common store that
+    is elsewhere, instead of one in memory."""
     venue, accounts = demo_venue(seed=7, linear_symbols=4)
     store = MemoryStore()
     async with AsyncExitStack() as stack:
@@ -49,7 +53,7 @@ async def running_replicas(
         products: list[Product] = []
         clusters: list[Cluster] = []
         for number, more in enumerate(each):
-            cluster = Cluster(store, f"node{number}")
+            cluster = Cluster(of_its_own() if of_its_own else store, f"node{number}")
             product = assemble(
                 paper_settings(sim, accounts, **more),
                 environ={},

@@ -6,8 +6,10 @@ The calls begin below HTTP: how fast two hundred connections are opened is not w
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ import pytest
 from ccxt_mcp.calls.policy import OPERATIONS
 from ccxt_mcp.product import Product
 from ccxt_mcp.simulation import Fault
+from ccxt_mcp.store.opening import store_at
 from tests.e2e.replicas import Replicas, running_replicas
 
 TICKER = "GET /api/v3/ticker/24hr"
@@ -22,13 +25,19 @@ INFO = "GET /api/v3/exchangeInfo"
 BTC = {"symbol": "BTC/USDT"}
 
 
-@pytest.fixture
-async def three(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Replicas]:
+@pytest.fixture(params=["memory", "redis"])
+async def three(
+    monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> AsyncIterator[Replicas]:
     """Answers last for longer than the slowest machine takes to ask for them again."""
+    of_its_own = None
+    if request.param == "redis":
+        url, prefix = request.getfixturevalue("redis_server").url, secrets.token_hex(6)
+        of_its_own = partial(store_at, url, prefix=prefix, timeout=5.0)
     for method, each in OPERATIONS.items():
         if each.fresh:
             monkeypatch.setitem(OPERATIONS, method, replace(each, fresh=60.0))
-    async with running_replicas({}, {}, {}) as running:
+    async with running_replicas({}, {}, {}, of_its_own=of_its_own) as running:
         yield running
 
 

@@ -5,7 +5,8 @@ installed (``opening`` says so).
 
 What the server has to be: Redis 6.2 or newer, or Valkey; `maxmemory-policy noeviction`, or else
 sessions, limits and cached values may be evicted (leases are never given twice even then). Its
-clock may be slewed but should not jump: a step forward ends leases early.
+clock may be slewed but should not jump: a step forward ends leases early, a step back makes lanes
+wait for one lease length.
 """
 
 from __future__ import annotations
@@ -13,9 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from ccxt_mcp.store.memory.budgets import MemoryBudgets
-from ccxt_mcp.store.memory.ground import Ground
-from ccxt_mcp.store.protocol import Budgets
+from ccxt_mcp.store.redis.budgets import RedisBudgets
 from ccxt_mcp.store.redis.keys import Keys
 from ccxt_mcp.store.redis.leases import RedisLeases
 from ccxt_mcp.store.redis.links import Link
@@ -45,7 +44,7 @@ class RedisStore:
         self.leases = RedisLeases(self._wire, keys)
         self.roster = RedisRoster(self._wire, keys)
         self.values = RedisValues(self._wire, keys)
-        self.budgets: Budgets = MemoryBudgets(Ground(time.monotonic))
+        self.budgets = RedisBudgets(self._wire, keys)
         self.logs = RedisLogs(self._wire, keys)
         self.nodes = RedisNodes(self._wire, keys)
         # A server that has come back may be another one.

@@ -106,9 +106,7 @@ async def test_a_claim_in_line_that_is_not_repeated_is_passed_over(world: World)
     assert (await world.claim("t2", length=60)).state is Claim.GRANTED
 
 
-async def test_a_line_does_not_keep_those_who_have_gone(world: World) -> None:
-    """Without that a lease that is held for hours would remember every claim of every replica that
-    was killed."""
+async def test_a_long_line_is_served_past_those_who_have_gone(world: World) -> None:
     await world.claim("holder", length=60)
     for number in range(70):
         await world.claim(f"gone{number}", length=0.05)

@@ -11,12 +11,14 @@ import logging
 import secrets
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
 from ccxt_mcp.errors import Code, Failure
 from ccxt_mcp.store.opening import store_at
 from ccxt_mcp.store.protocol import Claim, Claimed, Store
+from ccxt_mcp.store.redis.keys import Keys
 from tests.redis_server import RedisServer
 from tests.unit.store.world import until
 
@@ -118,7 +120,7 @@ async def test_a_reply_that_came_too_late_is_nobody_elses(
         await asyncio.sleep(0.05)
         for task in asked[::2]:
             task.cancel()
-        await asyncio.wait(asked)
+        await asyncio.gather(*asked, return_exceptions=True)
         own_redis.resume()
         for number in range(5):
             async with asyncio.timeout(10):
@@ -152,6 +154,29 @@ async def test_a_server_that_came_back_with_old_data_grants_nothing_for_one_leng
     assert not await store.leases.renew("lane", "t1", length=6)
 
 
+async def test_a_clock_that_was_set_back_stops_a_lane_for_one_length_only(
+    store: Store, own_redis: RedisServer, prefix: str
+) -> None:
+    """Without that a lease of an hour ahead would hold its lane for an hour, and a store that seems
+    to have been found empty in an hour would grant nothing until then."""
+    assert (await claim(store, "t1", length=0.2)).state is Claim.GRANTED
+    leases = Keys(prefix).leases("lane")
+    hour = 3_600_000_000
+    with own_redis.client() as client:
+        for field in (b"=lane", b"born"):
+            packed: Any = client.hget(leases, field)
+            parts = packed.split(b" ")
+            places = (1, 4) if field == b"=lane" else (0,)
+            for place in places:
+                now: Any = client.time()
+                parts[place] = b"%d" % (now[0] * 1_000_000 + hour)
+            client.hset(leases, field, b" ".join(parts))
+    young = await claim(store, "t2", length=0.2)
+    assert young.state is Claim.YOUNG
+    assert young.wait < 0.21
+    await granted(store)
+
+
 async def test_what_is_evicted_is_not_granted_again_at_once(
     store: Store, own_redis: RedisServer, prefix: str
 ) -> None:
@@ -166,6 +191,26 @@ async def test_what_is_evicted_is_not_granted_again_at_once(
     with own_redis.client() as client:
         for key in client.scan_iter(f"{{{prefix}:*"):
             assert client.ttl(key) > 0 or key.endswith(b"leases")
+
+
+async def test_a_server_keeps_little_of_those_who_have_gone(
+    store: Store, own_redis: RedisServer, prefix: str
+) -> None:
+    """Without that a lease that is held for hours would remember every claim of every replica that
+    was killed, and a shard every lease that was not given up."""
+    keys = Keys(prefix)
+    await claim(store, "holder")
+    await claim(store, "first")
+    for number in range(200):
+        await claim(store, f"gone{number}", length=0.002)
+    names = [name for name in (f"n{i}" for i in range(20_000)) if keys.shard(name) == 5][:300]
+    for name in names:
+        await store.leases.claim(name, "gone", node="a", length=0.002)
+    with own_redis.client() as client:
+        [line, waiting] = keys.of("lane", "line", "waiting")
+        assert client.zcard(line) == client.hlen(waiting) < 150
+        assert client.hlen(keys.leases(names[0])) < 200
+        assert 0 < client.pttl(line) <= 12_000
 
 
 async def test_scripts_that_the_server_forgot_are_told_again(

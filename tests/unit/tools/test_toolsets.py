@@ -48,6 +48,10 @@ RESOURCES = {
     Toolset.MARKET: ["ccxt://exchanges"],
     Toolset.ACCOUNT: ["ccxt://exchanges", "ccxt://accounts"],
 }
+TEMPLATES = {
+    Toolset.MARKET: ["exchange", "ticker"],
+    Toolset.ACCOUNT: ["exchange", "open-orders"],
+}
 BTC = {"exchange": "paper", "symbol": "BTC/USDT"}
 
 
@@ -85,6 +89,9 @@ async def test_a_node_shows_and_serves_its_own_tool_sets_only(
         assert [each.name for each in (await client.list_prompts()).prompts] == PROMPTS[served]
         resources = [str(each.uri) for each in (await client.list_resources()).resources]
         assert resources == RESOURCES[served]
+
+        templates = (await client.list_resource_templates()).resource_templates
+        assert [each.name for each in templates] == TEMPLATES[served]
 
         own, theirs = ("get_ticker", BTC), ("account_balance", {"exchange": "paper"})
         methods = (

@@ -11,8 +11,9 @@ if ARGV[8] == '1' then
     save()
     return {'missing', 0, '0', '0', 0}
   end
-  use_record(KEYS[4], KEYS[5], now, tonumber(ARGV[9]), length)
-  redis.call('HSET', KEYS[4], 'n:' .. ARGV[5], '')
+  -- The latencies' life is set by the release or renewal that follows.
+  redis.call('HSET', KEYS[4], 'u', whole(now), 'x', ARGV[9], 'n:' .. ARGV[5], '')
+  redis.call('PEXPIRE', KEYS[4], ms(math.max(tonumber(ARGV[9]), length)))
 end
 
 local fresh = 0
@@ -41,8 +42,8 @@ else
       redis.call('ZADD', KEYS[2], whole(math.max(now, last and last + 1 or 0)), token)
     end
     redis.call('HSET', KEYS[3], token, whole(now + length) .. ' ' .. ARGV[5])
-    redis.call('PEXPIRE', KEYS[2], ms(2 * length))
-    redis.call('PEXPIRE', KEYS[3], ms(2 * length))
+    at_least(KEYS[2], 2 * length)
+    at_least(KEYS[3], 2 * length)
     if young > 0 then
       return {'young', whole(young), '0', version or '0', fresh}
     end

@@ -3,8 +3,10 @@
 local now = now_us()
 local oldest = tonumber(ARGV[5])
 local value = redis.call('HMGET', KEYS[1], 's', 'b')
-if value[1] and now - value[1] <= oldest then
-  return {0, whole(now - value[1]), value[2]}
+local age = value[1] and now - value[1]
+-- Below zero: the clock was set back, and nobody knows.
+if age and age >= 0 and age <= oldest then
+  return {0, whole(age), value[2]}
 end
 local duty = redis.call('HMGET', KEYS[2], 'token', 'since', 'patience')
 if duty[1] == ARGV[2] then

@@ -3,16 +3,19 @@
 --
 -- The leases of a shard are one hash without expiry: whatever takes one of them away (a flush, an
 -- eviction, a server that has come back with nothing) takes the mark of its age away as well, and the
--- server's run id beside it tells of one that has come back with old data. Then nothing is granted for
--- one length. Fields: `born` = time and run id; `=<name>` = holder, end, mark before, mark, last use.
+-- server's run id beside it tells of one that has come back with old data; a clock that was set back
+-- counts as that. Then nothing is granted for one length. Fields: `born` = time and run id; `=<name>` = holder, end, mark before, mark, last use.
 
 local now = now_us()
 local length = tonumber(ARGV[3])
 local MARK_LIFE = 86400000000
 local lease = {holder = '', ends = 0, base = '0', mark = '0'}
 local known = false
+-- Whether this server's clock has been set back since: then nothing says when a lease ends.
+local back = false
+local STEP = 250000
 
-local packed = redis.call('HGET', KEYS[1], '=' .. ARGV[1])
+local packed, birth_mark = unpack(redis.call('HMGET', KEYS[1], '=' .. ARGV[1], 'born'))
 if packed then
   local holder, ends, base, mark, used = string.match(packed, '^(%S*) (%d+) (%d+) (%d+) (%d+)$')
   known = true
@@ -20,7 +23,8 @@ if packed then
   if tonumber(used) + MARK_LIFE <= now then
     base, mark = '0', '0'
   end
-  if ends <= now then
+  back = tonumber(used) > now + STEP
+  if ends <= now or back then
     holder, ends = '', 0
   end
   lease = {holder = holder, ends = ends, base = base, mark = mark}
@@ -43,18 +47,6 @@ local function plus(digits, number)
   return whole(head + carry) .. string.format('%012.0f', tail - carry * 1e12)
 end
 
--- When the shard was found empty, or found by a server that has come anew; and whether just now.
-local function birth()
-  local ok, info = pcall(redis.call, 'INFO', 'server')
-  local run = ok and type(info) == 'string' and string.match(info, 'run_id:(%x+)') or '-'
-  local born, of = string.match(redis.call('HGET', KEYS[1], 'born') or '', '^(%d+) (%S+)$')
-  if of == run then
-    return tonumber(born), 0
-  end
-  redis.call('HSET', KEYS[1], 'born', whole(now) .. ' ' .. run)
-  return now, 1
-end
-
 local function save()
   if lease.holder == '' and lease.mark == '0' then
     if known then
@@ -64,9 +56,10 @@ local function save()
   end
   redis.call('HSET', KEYS[1], '=' .. ARGV[1], table.concat(
     {lease.holder, whole(lease.ends), lease.base, lease.mark, whole(now)}, ' '))
-  if not known then
-    -- What has ended and was not given up is found by chance, as the server's own expiry does it.
-    local some = redis.call('HRANDFIELD', KEYS[1], 2, 'WITHVALUES')
+  if not known and now % 8 == 0 then
+    -- What has ended and was not given up is found by chance, as the server's own expiry does it: two
+    -- are looked at for each that comes, many at once.
+    local some = redis.call('HRANDFIELD', KEYS[1], 16, 'WITHVALUES')
     for i = 1, #some, 2 do
       local ends, mark, used = string.match(some[i + 1], '^%S* (%d+) %d+ (%d+) (%d+)$')
       if ends and tonumber(ends) <= now
@@ -75,6 +68,23 @@ local function save()
       end
     end
   end
+end
+
+-- When the shard was found empty, or found by a server that has come anew; and whether just now.
+local function birth()
+  local ok, info = pcall(redis.call, 'INFO', 'server')
+  local run = ok and type(info) == 'string' and string.match(info, 'run_id:(%x+)') or '-'
+  local born, of = string.match(birth_mark or '', '^(%d+) (%S+)$')
+  if of == run and not back and tonumber(born) <= now + STEP then
+    return tonumber(born), 0
+  end
+  if back then
+    back = false
+    save()
+  end
+  birth_mark = whole(now) .. ' ' .. run
+  redis.call('HSET', KEYS[1], 'born', birth_mark)
+  return now, 1
 end
 
 -- Leave holding and line.
@@ -106,8 +116,4 @@ local function promote(asking)
       end
     end
   end
-end
-
-local function waited_for()
-  return lease.holder ~= '' or redis.call('ZCARD', KEYS[2]) > 0
 end
