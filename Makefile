@@ -52,12 +52,13 @@ $(VENV)/langgraph/ready: examples/langgraph/requirements.txt | $(VENV)/dev
 	@touch $@
 
 %/node_modules/.package-lock.json: %/package-lock.json
-	@cd $* && npm ci --silent --no-audit --no-fund
+	@cd $* && npm ci --silent --no-audit --no-fund --ignore-scripts
 
-test-clients: $(VENV)/dev $(VENV)/langgraph/ready ## foreign clients against the server: TypeScript SDK, fetch, LangGraph (needs Node.js 20 or newer)
+test-clients: $(VENV)/dev $(VENV)/langgraph/ready ## foreign clients against the server: TypeScript SDKs, MCP Inspector, curl, fetch, LangGraph (needs Node.js 20 or newer)
+	@command -v curl >/dev/null || { echo "test-clients needs curl on the PATH" >&2; exit 1; }
 	@node -e 'process.exit(+(process.versions.node.split(".")[0] < 20))' 2>/dev/null && command -v npm >/dev/null || { echo "test-clients needs Node.js 20 or newer with npm on the PATH (your system's package, or https://nodejs.org)" >&2; exit 1; }
 	@$(MAKE) --no-print-directory tests/clients/node_modules/.package-lock.json examples/typescript/node_modules/.package-lock.json
-	LANGGRAPH_PYTHON=$(CURDIR)/$(VENV)/langgraph/bin/python $(BIN)/python -m pytest -m clients $(ARGS) tests/clients tests/e2e/test_concurrency_guide.py
+	LANGGRAPH_PYTHON=$(CURDIR)/$(VENV)/langgraph/bin/python $(BIN)/python -m pytest -n auto -m clients $(ARGS) tests/clients tests/e2e/test_concurrency_guide.py
 
 test-n8n: $(VENV)/dev ## a real n8n imports and executes examples/n8n/workflow.json (N8N=/path/to/n8n; see tests/clients/test_n8n.py)
 	$(BIN)/python -m pytest -m n8n $(ARGS) tests/clients

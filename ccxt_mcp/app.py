@@ -44,6 +44,7 @@ from ccxt_mcp.ops.metrics import Metrics
 from ccxt_mcp.product import Product, assemble
 from ccxt_mcp.replica import introduce, joined, of_all
 from ccxt_mcp.settings import Settings, load_settings
+from ccxt_mcp.state_keys import StateKeys
 from ccxt_mcp.tools.boundary import failure_result
 from ccxt_mcp.tools.resources import refused
 from ccxt_mcp.transport.directory import Directory
@@ -55,6 +56,7 @@ from ccxt_mcp.transport.lanes import queue_tool_calls
 from ccxt_mcp.transport.parts import Parts
 from ccxt_mcp.transport.refusal import Refusal
 from ccxt_mcp.transport.registry import Registry
+from ccxt_mcp.transport.sealing import seal_states
 from ccxt_mcp.transport.session import utc
 from ccxt_mcp.transport.spans import open_spans_where_seen
 from ccxt_mcp.transport.subscribing import subscribe_resources
@@ -144,13 +146,15 @@ def create_app(
         cluster = Cluster.from_settings(settings) if product is None else product.cluster
     if mcp_server is None:
         product = product or assemble(settings, cluster=cluster)
-        server, tokens = product.server, product.tokens
+        server, tokens, state_keys = product.server, product.tokens, product.state_keys
     else:
         server, tokens = _low_level(mcp_server), Tokens.from_settings(settings)
+        state_keys = StateKeys.from_settings(settings)
     registry = _registry(settings, cluster)
     documented = () if product is None else product.boundary.documented
     metrics = Metrics((tool["name"] for tool in documented), settings.exchanges)
     queue_tool_calls(server, refuse=failure_result)
+    seal_states(server, state_keys.keys)
     if product is not None:
         subscribe_resources(server, product.watching, refuse=refused)
     open_spans_where_seen(server)
@@ -205,6 +209,8 @@ def create_app(
             lane_waiting=sessions["waiting"],
             requests=gate.serving,
             tasks=len(asyncio.all_tasks()),
+            subscriptions=registry.quota.taken,
+            polled=0 if product is None else len(product.watching),
             calls=None if admission is None else (admission.running, admission.waiting),
             exchanges={} if product is None else product.gateway.snapshot(),
             connections=asdict(connections.counts),
@@ -384,6 +390,7 @@ def _registry(settings: Settings, cluster: Cluster | None) -> Registry:
             events=settings.replay_events_max,
             size=settings.replay_bytes_max,
             window=settings.replay_window,
+            total=settings.replay_total_bytes_max,
         ),
         "quota": Quota(settings.max_subscriptions_per_session, settings.max_subscriptions),
     }

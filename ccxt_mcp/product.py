@@ -24,6 +24,7 @@ from ccxt_mcp.errors import ConfigurationError
 from ccxt_mcp.exchanges.gateway import Gateway
 from ccxt_mcp.redaction import Redactor
 from ccxt_mcp.settings import Settings
+from ccxt_mcp.state_keys import StateKeys
 from ccxt_mcp.tools.boundary import Boundary
 from ccxt_mcp.tools.server import TOOLS, build_server
 from ccxt_mcp.tools.tool import Tool
@@ -39,6 +40,7 @@ class Product:
     settings: Settings
     accounts: Accounts
     tokens: Tokens
+    state_keys: StateKeys
     gateway: Gateway
     redactor: Redactor
     server: Server[Any]
@@ -88,7 +90,7 @@ def assemble(
     )
     known = gateway.exchange_ids()
     problems = _unknown_exchanges(settings, known)
-    accounts, tokens = Accounts(), Tokens()
+    accounts, tokens, state_keys = Accounts(), Tokens(), StateKeys()
     try:
         accounts = load_accounts(settings, environ, known)
     except ConfigurationError as error:
@@ -97,9 +99,14 @@ def assemble(
         tokens = Tokens.from_settings(settings, environ)
     except ConfigurationError as error:
         problems += error.problems
+    try:
+        state_keys = StateKeys.from_settings(settings, environ)
+    except ConfigurationError as error:
+        problems += error.problems
     if problems:
         raise ConfigurationError.listing(problems)
-    redactor.add(*settings.secrets(), *accounts.secrets(), *tokens.secrets())
+    secrets = (*accounts.secrets(), *tokens.secrets(), *state_keys.keys)
+    redactor.add(*settings.secrets(), *secrets)
     calls = Calls(
         gateway,
         accounts,
@@ -107,7 +114,8 @@ def assemble(
         redact=redactor.text,
         sharing=None if cluster is None else cluster.sharing,
     )
-    boundary = Boundary(calls, tools)
+    mirrored = {"exchange": "Exchange"} if settings.mirror_exchange else {}
+    boundary = Boundary(calls, tools, mirrored=mirrored)
     watching = Watching(boundary, settings)
     server = build_server(calls, boundary=boundary, version=__version__)
 
@@ -122,7 +130,17 @@ def assemble(
 
     server.lifespan = lifespan
     return Product(
-        settings, accounts, tokens, gateway, redactor, server, calls, boundary, watching, cluster
+        settings,
+        accounts,
+        tokens,
+        state_keys,
+        gateway,
+        redactor,
+        server,
+        calls,
+        boundary,
+        watching,
+        cluster,
     )
 
 

@@ -21,6 +21,7 @@ from typing import Any
 import orjson
 
 from ccxt_mcp.calls.common_reads import CommonReads
+from ccxt_mcp.cluster.holding import HELD
 from ccxt_mcp.mechanisms.admission import Slot
 from ccxt_mcp.mechanisms.freshness import Entry, FreshCache, Reading, reading
 from ccxt_mcp.mechanisms.single_flight import Flight, SingleFlight
@@ -152,6 +153,8 @@ class PublicReads:
     async def _fetch(
         self, question: Hashable, asked: Reading, ask: Callable[[], Coroutine[Any, Any, Any]]
     ) -> tuple[Entry[Any], Found]:
+        # Others may join: it is not the turn of whoever was first that it goes on with.
+        HELD.set(())
         value = await ask()
         entry = Entry(value, asked, len(orjson.dumps(value)))
         self._kept.put(question, entry)
@@ -167,6 +170,7 @@ class PublicReads:
     ) -> tuple[Entry[Any], Found]:
         async def counted() -> Any:
             RECORDER.get().cache(question[1], Found.NEW.value)
+            HELD.set(())
             return await ask()
 
         entry, others = await common.get(question, max_age, keep, counted, self._clock)

@@ -167,7 +167,11 @@ async def _serve(arguments: argparse.Namespace) -> None:
 
 def _describe(product: Product) -> None:
     """Say what people should know before the first call."""
-    for warning in (*product.accounts.warnings, *product.tokens.warnings):
+    for warning in (
+        *product.accounts.warnings,
+        *product.tokens.warnings,
+        *product.state_keys.warnings,
+    ):
         say(f"warning: {warning}")
     for line in product.accounts.describe():
         say(f"account {line}")

@@ -273,6 +273,12 @@ class Wire:
             headers |= {"mcp-protocol-version": MODERN, "mcp-method": method}
             if isinstance(name := params.get("name"), str):
                 headers["mcp-name"] = _header(name)
+            arguments = params.get("arguments") if method == "tools/call" else None
+            if isinstance(arguments, Mapping) and isinstance(
+                exchange := arguments.get("exchange"), str
+            ):
+                # For a server with `mirror_exchange`, which wants it; others do not look at it.
+                headers["mcp-param-exchange"] = _header(exchange)
             return headers
         if session is not None:
             headers["mcp-session-id"] = session

@@ -120,12 +120,14 @@ class FairQueue(Generic[T]):
         ]
         heapify(order)
         found: list[tuple[float, T]] = []
+        places = self._places
         while order and len(found) < most:
-            tag, place, flow, number = heappop(order)
+            tag, _, flow, number = heappop(order)
             entry = flow.entries[number]
             found.append(entry)
             if number + 1 < len(flow.entries):
-                heappush(order, (tag + min(entry[0], self._most), place, flow, number + 1))
+                places += 1
+                heappush(order, (tag + min(entry[0], self._most), places, flow, number + 1))
         return found
 
     def serve(self, flow: Hashable, item: T) -> None:

@@ -56,6 +56,8 @@ class State:
     lane_waiting: int
     requests: int
     tasks: int
+    subscriptions: int
+    polled: int
     calls: tuple[int, int] | None = None
     exchanges: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     connections: Mapping[str, int] | None = None
@@ -122,6 +124,8 @@ def _families(
         _gauge("lane_waiting", "Calls that wait for one of their session.", state.lane_waiting),
         _gauge("requests_in_progress", "MCP requests that are owed an answer.", state.requests),
         _gauge("tasks", "Tasks of the event loop.", state.tasks),
+        _gauge("subscriptions", "Subscriptions to resources.", state.subscriptions),
+        _gauge("polled_resources", "Resources that are polled for subscribers.", state.polled),
     ]
     sessions = GaugeMetricFamily("ccxt_mcp_sessions", "Live sessions.", labels=("kind",))
     for kind, number in state.sessions.items():

@@ -336,6 +336,14 @@ class Settings(BaseModel):
         1 << 30,
         "bytes",
     )
+    replay_total_bytes_max: Annotated[int, Number] = _count(
+        67_108_864,
+        "The same for all sessions together. Beyond it the caller (token and address) whose"
+        " sessions keep most loses first: the older half of its largest session, then of the next.",
+        65_536,
+        1 << 36,
+        "bytes",
+    )
     replay_window: Annotated[float, Number] = _seconds(
         300.0,
         "How long they are kept after the stream's end, and how long a call goes on whose client"
@@ -403,6 +411,21 @@ class Settings(BaseModel):
         description="How this replica is shown in `/health` among the others, for instance"
         " `10.0.0.5:3000`.",
         json_schema_extra={"default_words": "`host` and the port that it listens on"},
+    )
+    mirror_exchange: bool = Field(
+        default=False,
+        description="Have clients of the protocol 2026-07-28 repeat the argument `exchange` in the"
+        " header `Mcp-Param-Exchange`, for a proxy that routes on it. A call of theirs with one and"
+        " without the other is refused then, and so is one where they differ: curl, fetch and"
+        " whoever else writes requests by hand must send it.",
+    )
+    request_state_keys: Annotated[tuple[SecretStr, ...], BeforeValidator(split_list)] = Field(
+        default=(),
+        max_length=8,
+        description="Keys of at least 32 bytes (`env:`, `file:`) that seal what clients of the"
+        " protocol 2026-07-28 carry between the rounds of a call that asks back. The first seals,"
+        " each opens, so that a new one can be put in front. Servers behind one address need the"
+        " same; without any, each process makes its own.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least severe log lines that are written."

@@ -26,7 +26,7 @@ from ccxt_mcp.mechanisms.finishing import finishing
 from ccxt_mcp.model import CALLER, Caller
 from ccxt_mcp.telemetry import OK, RECORDER, name_span
 from ccxt_mcp.tools.arguments import did_you_mean, looks_secret, parse, schema, shown_name
-from ccxt_mcp.tools.listing import listing
+from ccxt_mcp.tools.listing import listing, with_headers
 from ccxt_mcp.tools.tool import Tool
 
 __all__ = ["FAILURE_META", "Boundary", "failure_result", "failure_text"]
@@ -66,11 +66,15 @@ class Boundary:
     Args:
         calls: runs the bodies.
         tools: in the order in which they are listed; names are unique.
+        mirrored: arguments that clients of the modern era repeat in a header, with its name after
+            ``Mcp-Param-``; the SDK checks that the two agree.
 
     Those of a set that the settings leave to other replicas are known by name, and that is all.
     """
 
-    def __init__(self, calls: Calls, tools: Iterable[Tool]) -> None:
+    def __init__(
+        self, calls: Calls, tools: Iterable[Tool], *, mirrored: Mapping[str, str] | None = None
+    ) -> None:
         self._calls = calls
         served, every = calls.settings.toolsets, tuple(tools)
         self._tools: Mapping[str, Tool] = {
@@ -78,8 +82,12 @@ class Boundary:
         }
         self._elsewhere = {tool.name for tool in every} - self._tools.keys()
         self._names = tuple(self._tools)
+        self._inputs = {
+            name: with_headers(schema(tool.arguments), mirrored or {})
+            for name, tool in self._tools.items()
+        }
         self.listing: dict[str, Any] = {
-            "tools": listing(self._tools.values()),
+            "tools": listing(self._tools.values(), self._inputs),
             "resultType": "complete",
         }
         """The result of ``tools/list``; made once, never changed."""
@@ -88,8 +96,7 @@ class Boundary:
 
     def input_schema(self, name: str) -> Mapping[str, Any] | None:
         """A tool's input schema, or None for an unknown name."""
-        tool = self._tools.get(name)
-        return None if tool is None else schema(tool.arguments)
+        return self._inputs.get(name)
 
     async def call(
         self, name: str, arguments: Any, progress: Progress | None = None

@@ -9,14 +9,32 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ccxt_mcp.tools.arguments import schema
+from mcp.shared.inbound import X_MCP_HEADER_KEY
+
 from ccxt_mcp.tools.tool import Tool
 
-__all__ = ["listing"]
+__all__ = ["listing", "with_headers"]
 
 
-def listing(tools: Iterable[Tool]) -> list[dict[str, Any]]:
-    """The entries of ``tools/list``, in order.
+def with_headers(whole: dict[str, Any], mirrored: Mapping[str, str]) -> dict[str, Any]:
+    """A tool's input schema that has clients repeat some arguments in headers, where it has them.
+
+    Args:
+        whole: the schema without; it is not changed.
+        mirrored: argument → the header's name after ``Mcp-Param-``.
+    """
+    found = {name: token for name, token in mirrored.items() if name in whole["properties"]}
+    if not found:
+        return whole
+    marked = {
+        name: {**spec, X_MCP_HEADER_KEY: found[name]} if name in found else spec
+        for name, spec in whole["properties"].items()
+    }
+    return {**whole, "properties": marked}
+
+
+def listing(tools: Iterable[Tool], inputs: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The entries of ``tools/list``, in order; ``inputs`` are the tools' input schemas by name.
 
     Every model that uses the server has all of it in front of it, so it says how to ask, and of an
     answer names and types. What the fields mean says the OpenAPI document (``docs/TOOLS.md`` too),
@@ -26,7 +44,7 @@ def listing(tools: Iterable[Tool]) -> list[dict[str, Any]]:
     return [
         {
             **tool.wire(),
-            "inputSchema": _without(_LENGTHS, schema(tool.arguments)),
+            "inputSchema": _without(_LENGTHS, inputs[tool.name]),
             "outputSchema": _without(_WORDS, tool.output),
         }
         for tool in tools

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -28,16 +29,17 @@ __all__ = ["MAX_ASKED", "Asking", "asker"]
 
 logger = logging.getLogger(__name__)
 
+_ASKED = re.compile(r"ask-([A-Za-z0-9._-]{1,64})~[0-9a-f]{8}-[0-9]{1,15}", re.ASCII)
+"""The id of a question where several replicas ask."""
+
 MAX_ASKED = 32
 """Questions of one session that may wait for answers; a person sees them one after the other."""
 
 
 def asker(request_id: object) -> str | None:
     """The replica that asked a question with this id; None for what is no such id."""
-    if not isinstance(request_id, str) or not request_id.startswith("ask-"):
-        return None
-    node, _, _ = request_id.removeprefix("ask-").rpartition("~")
-    return node or None
+    found = _ASKED.fullmatch(request_id) if isinstance(request_id, str) else None
+    return None if found is None else found[1]
 
 
 @dataclass(slots=True)

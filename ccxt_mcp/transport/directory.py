@@ -450,6 +450,7 @@ class Directory:
         except Failure:
             # Next time; nothing that was used meanwhile is forgotten.
             pass
+        self.parts.no_more_heard()
         self.parts.expire()
 
     async def _touch(self, sessions: list[Session]) -> None:

@@ -29,6 +29,7 @@ from ccxt_mcp.transport.listening import listen
 from ccxt_mcp.transport.modern import serve_modern
 from ccxt_mcp.transport.refusal import Refusal
 from ccxt_mcp.transport.registry import REGISTRY, Registry
+from ccxt_mcp.transport.sealing import USER, known_to_sdk
 from ccxt_mcp.transport.session import SESSION, Kind, Session
 from ccxt_mcp.transport.wire import (
     ClientGone,
@@ -116,6 +117,7 @@ class Endpoint:
         headers = _Headers.of(scope)
         peer = peer_of(scope)
         caller = CALLER.set(Caller(principal=peer.principal, client_ip=peer.client_ip))
+        user = USER.set(known_to_sdk(peer.principal))
         registry = REGISTRY.set(self._registry)
         recorder = RECORDER.set(self._recorder)
         # A connection's flow control can start this request in the context of an earlier one, so
@@ -142,6 +144,7 @@ class Endpoint:
             SESSION.reset(session)
             RECORDER.reset(recorder)
             REGISTRY.reset(registry)
+            USER.reset(user)
             CALLER.reset(caller)
 
     async def _modern(

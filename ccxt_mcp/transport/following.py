@@ -18,11 +18,12 @@ from mcp_types import INTERNAL_ERROR, RequestId
 from starlette.types import Receive, Send
 
 from ccxt_mcp.errors import Code, Failure
-from ccxt_mcp.transport.events import RETRY, foreign, not_kept
+from ccxt_mcp.transport.events import foreign, not_kept
 from ccxt_mcp.transport.mirrors import Entry, Mirrors
 from ccxt_mcp.transport.reach import Reach
 from ccxt_mcp.transport.refusal import encode
 from ccxt_mcp.transport.responder import KEEP_ALIVE, KEEP_ALIVE_COMMENT, SSE_HEADERS, event
+from ccxt_mcp.transport.track import RETRY
 
 if TYPE_CHECKING:
     from ccxt_mcp.transport.parts import Part

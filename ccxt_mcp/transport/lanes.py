@@ -89,8 +89,10 @@ async def in_lane(
             return await _counted(session, arrived, work, outcome)
 
         def refused(error: BaseException) -> None:
-            code = error.code if isinstance(error, Failure) else Code.CANCELLED
-            session.usage.refused()
+            code = Code.CANCELLED
+            if isinstance(error, Failure):
+                code = error.code
+                session.usage.refused()
             RECORDER.get().call(tool, None, code.value, None)
 
         return await in_turn(

@@ -10,7 +10,7 @@ from starlette.types import Receive, Send
 
 from ccxt_mcp.errors import Failure
 from ccxt_mcp.transport.directory import unavailable
-from ccxt_mcp.transport.events import RETRY, Track, foreign
+from ccxt_mcp.transport.events import foreign
 from ccxt_mcp.transport.gate import Gate
 from ccxt_mcp.transport.parts import Part
 from ccxt_mcp.transport.reading import read
@@ -18,6 +18,7 @@ from ccxt_mcp.transport.refusal import Refusal
 from ccxt_mcp.transport.resuming import PRIMED
 from ccxt_mcp.transport.session import Session
 from ccxt_mcp.transport.stream import Stream
+from ccxt_mcp.transport.track import RETRY, Track
 
 __all__ = ["listen"]
 

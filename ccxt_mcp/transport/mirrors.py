@@ -21,8 +21,9 @@ import orjson
 from mcp_types import RequestId
 
 from ccxt_mcp.cluster.node import Node
-from ccxt_mcp.transport.events import Mirror, Reader, Replay, Track
+from ccxt_mcp.transport.events import Replay
 from ccxt_mcp.transport.reach import Reach
+from ccxt_mcp.transport.track import Mirror, Reader, Track
 
 __all__ = ["FOLLOWED", "Entry", "Mirrors", "Writer"]
 

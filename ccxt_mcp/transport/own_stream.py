@@ -11,16 +11,19 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from starlette.types import Receive, Send
 
 from ccxt_mcp.errors import Failure
-from ccxt_mcp.transport.events import RETRY, Replay, foreign, not_kept
+from ccxt_mcp.transport.events import Replay, foreign, not_kept
 from ccxt_mcp.transport.mirrors import Writer
 from ccxt_mcp.transport.reach import Reach
 from ccxt_mcp.transport.refusal import Refusal
-from ccxt_mcp.transport.responder import KEEP_ALIVE, KEEP_ALIVE_COMMENT, SSE_HEADERS
+from ccxt_mcp.transport.responder import KEEP_ALIVE, KEEP_ALIVE_COMMENT, SSE_HEADERS, event
+from ccxt_mcp.transport.track import RETRY
 
 if TYPE_CHECKING:
     from ccxt_mcp.transport.parts import Part, Parts
@@ -29,8 +32,11 @@ __all__ = ["Own", "OwnStreams"]
 
 _ID = re.compile(r"([0-9a-f]{8})~([0-9a-f]{1,15})", re.ASCII)
 
-LOOK = 5.0
-"""Seconds after which the log is looked at, told or not: mail can be lost."""
+LOOK = 60.0
+"""Seconds after which the log is looked at, told or not."""
+
+_HEARD = 60.0
+"""Seconds for which a reader at another replica is believed to be there."""
 
 
 class _Connection:
@@ -82,8 +88,10 @@ class Own:
         self.close()
         await self._reach.ask_all(self.name, "listen", "over")
 
-    def event(self, number: int, message: bytes) -> bytes:
-        """One message with its id."""
+    def event(self, number: int, message: bytes, *, ids: bool) -> bytes:
+        """One message, with its id where the client may come back."""
+        if not ids:
+            return event(message)
         return b"id: %s~%x\nevent: message\ndata: %s\n\n" % (self.tag.encode(), number, message)
 
     def primer(self, number: int) -> bytes:
@@ -106,6 +114,7 @@ class OwnStreams:
         reach.on("listen", self._listen)
         reach.node.on("said", self._said)
         reach.node.on("heard-by", self._heard_by)
+        reach.node.on_missed(self._missed)
 
     def of(self, part: Part) -> Own:
         """The stream of a part's session, which may have been made just now."""
@@ -119,7 +128,7 @@ class OwnStreams:
         """Find out whether a connection to another replica reads a session's own stream."""
         answers = await self._reach.ask_all(part.name, "listen", "look")
         if "busy" in answers.values():
-            part.heard = True
+            part.heard_until = time.monotonic() + _HEARD
             part.session.heard()
 
     async def serve(
@@ -171,10 +180,13 @@ class OwnStreams:
                     if not whole:
                         raise not_kept()
                 opening = b": open\n" + RETRY + b"\n"
-            self._tell(part, answers, "yes")
             part.session.heard()
+
+            def still() -> None:
+                self._tell(part, answers, "yes")
+
             try:
-                await self._read(own, connection, after, opening, receive, send, ids=ids)
+                await self._read(own, connection, after, opening, receive, send, still, ids=ids)
             finally:
                 self._tell(part, answers, "no")
         finally:
@@ -190,6 +202,7 @@ class OwnStreams:
         opening: bytes,
         receive: Receive,
         send: Send,
+        still: Callable[[], None],
         *,
         ids: bool,
     ) -> None:
@@ -199,42 +212,48 @@ class OwnStreams:
             connection.stop()
 
         leaving = asyncio.create_task(until_gone())
-        quiet = 0.0
+        still()
+        due = True
+        looked = told = time.monotonic()
         try:
             await send({"type": "http.response.start", "status": 200, "headers": [*SSE_HEADERS]})
             await send({"type": "http.response.body", "body": opening, "more_body": True})
             while not connection.stopped:
                 connection.wake.clear()
-                try:
-                    entries, _ = await self._store.logs.after(own.log, after)
-                except Failure:
-                    # Silence, for as long as the store is away.
-                    entries = []
-                chunk = b"".join(
-                    own.event(number, message)
-                    if ids
-                    else b"event: message\ndata: " + message + b"\n\n"
-                    for number, message in entries
-                )
-                if not chunk and quiet >= KEEP_ALIVE:
-                    chunk = KEEP_ALIVE_COMMENT
+                chunk = b"" if due else KEEP_ALIVE_COMMENT
+                if due:
+                    entries = await self._after(own, after)
+                    chunk = b"".join(own.event(*each, ids=ids) for each in entries)
+                    after = entries[-1][0] if entries else after
+                    looked = time.monotonic()
                 if chunk and not connection.stopped:
                     await send({"type": "http.response.body", "body": chunk, "more_body": True})
-                    quiet = 0.0
-                if entries:
-                    after = entries[-1][0]
-                    continue
-                pause = min(LOOK, KEEP_ALIVE)
                 try:
-                    async with asyncio.timeout(pause):
+                    async with asyncio.timeout(KEEP_ALIVE):
                         await connection.wake.wait()
+                    due = True
                 except TimeoutError:
-                    quiet += pause
+                    due = connection.wake.is_set() or time.monotonic() - looked >= LOOK
+                if time.monotonic() - told >= _HEARD / 4:
+                    told = time.monotonic()
+                    still()
             if not leaving.done():
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             leaving.cancel()
             await asyncio.wait([leaving])
+
+    async def _after(self, own: Own, number: int) -> list[tuple[int, bytes]]:
+        try:
+            return (await self._store.logs.after(own.log, number))[0]
+        except Failure:
+            # Silence, for as long as the store is away.
+            return []
+
+    def _missed(self) -> None:
+        for session in self._parts.recent(time.monotonic()):
+            if isinstance(session.stream, Own) and session.stream.reader is not None:
+                session.stream.reader.wake.set()
 
     def _tell(self, part: Part, nodes: dict[str, str], word: str) -> None:
         for node in nodes:
@@ -265,11 +284,12 @@ class OwnStreams:
         session = self._parts.part(name)
         if session is None or session.part is None:
             return
-        session.part.heard = word == "yes"
-        if session.part.heard:
-            session.heard()
-        else:
+        before = session.part.heard
+        session.part.heard_until = time.monotonic() + _HEARD if word == "yes" else 0.0
+        if word != "yes":
             session.unheard()
+        elif not before:
+            session.heard()
 
 
 def _number(own: Own, event_id: str) -> int:

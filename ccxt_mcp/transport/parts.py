@@ -6,6 +6,7 @@ part here ends what runs in it, and no more (``directory.py`` ends sessions).
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -13,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 from mcp_types import RequestId
 
 from ccxt_mcp.model import Principal
-from ccxt_mcp.transport.events import Events, Mirror, Track
+from ccxt_mcp.transport.events import Events
 from ccxt_mcp.transport.registry import Registry
+from ccxt_mcp.transport.room import Caller, Room
 from ccxt_mcp.transport.session import Kind, Session, SessionKey
 from ccxt_mcp.transport.session_record import name_of
+from ccxt_mcp.transport.track import Mirror, Track
 
 if TYPE_CHECKING:
     from ccxt_mcp.transport.directory import Directory
@@ -30,10 +33,20 @@ class Part:
     Mutable: ``version`` of the record as it was read last, 0 before there is one; ``epoch``, in
     which the part was known to be a live session's; ``streams`` (never unset): whether there may be
     somebody, anywhere, who reads the session's own stream; ``told``: (calls, errors, timeouts) that
-    the record counts already; ``heard``: whether a connection to another replica reads it now.
+    the record counts already; ``heard_until``: steady seconds until which a connection to another
+    replica is believed to read it.
     """
 
-    __slots__ = ("directory", "epoch", "heard", "name", "session", "streams", "told", "version")
+    __slots__ = (
+        "directory",
+        "epoch",
+        "heard_until",
+        "name",
+        "session",
+        "streams",
+        "told",
+        "version",
+    )
 
     def __init__(self, directory: Directory, session: Session, name: str) -> None:
         self.directory = directory
@@ -41,10 +54,16 @@ class Part:
         self.name = name
         self.version = 0
         self.epoch = directory.epoch
-        self.streams = self.heard = False
+        self.streams = False
+        self.heard_until = 0.0
         self.told = (0, 0, 0)
 
-    def events(self) -> Events:
+    @property
+    def heard(self) -> bool:
+        """Whether a connection to another replica reads the session's own stream."""
+        return self.heard_until > time.monotonic()
+
+    def events(self, room: Room, caller: Caller) -> Events:
         """What keeps the events of this replica's streams of the session."""
         replay = self.session.replay
         mirrors = self.directory.mirrors
@@ -52,7 +71,7 @@ class Part:
         def mirrored(track: Track, owed: Sequence[RequestId]) -> Mirror:
             return mirrors.mirror(self.name, events.tag.decode(), track, owed, replay)
 
-        events = Events(replay, self.directory.node.id, mirrored)
+        events = Events(replay, room, caller, self.directory.node.id, mirrored)
         return events
 
     def __repr__(self) -> str:
@@ -85,6 +104,14 @@ class Parts(Registry):
     def recent(self, since: float) -> list[Session]:
         """The parts that were used since then, in steady seconds, or are in use."""
         return [each for each in self._sessions.values() if each.requests or each.touched > since]
+
+    def no_more_heard(self) -> None:
+        """Pause the subscriptions of those whose reader elsewhere has not been heard of."""
+        for session in list(self._sessions.values()):
+            part = session.part
+            if part is not None and part.heard_until and not part.heard:
+                part.heard_until = 0.0
+                session.unheard()
 
     def open(
         self, principal: Principal, session_id: str, client_ip: str | None, kind: Kind

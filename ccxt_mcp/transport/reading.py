@@ -2,7 +2,8 @@
 
 Owns: writing a track's events to one connection, with keep-alives. Refuses: to keep a place of its
 own: what is replayed and what is live are the same events, read in the same loop, so that between
-them nothing is lost and nothing comes twice.
+them nothing is lost and nothing comes twice; and to leave out what went for room before a slow
+client took it: its connection ends, and whoever asks for the rest is told that it is gone.
 """
 
 from __future__ import annotations
@@ -11,14 +12,15 @@ import asyncio
 
 from starlette.types import Receive, Send
 
-from ccxt_mcp.transport.events import Track
 from ccxt_mcp.transport.responder import KEEP_ALIVE, KEEP_ALIVE_COMMENT, SSE_HEADERS
+from ccxt_mcp.transport.track import Track
 
 __all__ = ["read"]
 
 
 async def read(track: Track, after: int, opening: bytes, receive: Receive, send: Send) -> None:
-    """Write until the client leaves, another connection takes over, or the track has ended.
+    """Write until the client leaves or has missed something, another connection takes over, or the
+    track has ended.
 
     Args:
         after: the number of the event that the client has seen last.
@@ -35,7 +37,7 @@ async def read(track: Track, after: int, opening: bytes, receive: Receive, send:
     try:
         await send({"type": "http.response.start", "status": 200, "headers": [*SSE_HEADERS]})
         await send({"type": "http.response.body", "body": opening, "more_body": True})
-        while not reader.stopped:
+        while not (reader.stopped or reader.missed):
             chunk, reached = reader.pending()
             if chunk:
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})

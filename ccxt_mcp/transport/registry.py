@@ -23,6 +23,7 @@ from ccxt_mcp.mechanisms.lane import Lane
 from ccxt_mcp.model import Principal
 from ccxt_mcp.transport.events import Replay
 from ccxt_mcp.transport.refusal import Refusal
+from ccxt_mcp.transport.room import Room
 from ccxt_mcp.transport.session import Kind, Session, SessionKey
 from ccxt_mcp.transport.subscriptions import Listener, Quota
 
@@ -47,7 +48,7 @@ class Registry:
         adopt_named: whether an id that the client chose opens a session.
         lane_limit: how many calls of one session may wait.
         lane_wait_max: seconds that a call may wait for those before it.
-        replay: how much a session keeps for clients that read on.
+        replay: how much a session keeps for clients that read on, and all of them together.
         quota: how many subscriptions there may be.
     """
 
@@ -73,6 +74,7 @@ class Registry:
         # Subscriptions that are streams of their own; each adds and removes itself.
         self.listeners: set[Listener] = set()
         self._replay = replay
+        self.room = Room(replay.total)
         self._max_sessions = max_sessions
         self._max_per_client = max_per_client
         self._idle_timeout = idle_timeout
@@ -187,7 +189,7 @@ class Registry:
             "kinds": {kind.value: kinds.count(kind) for kind in Kind},
             "busy": sum(each.lane.busy for each in active),
             "waiting": sum(each.lane.waiting for each in active),
-            "streams": sum(each.reading for each in active) + len(self.listeners),
+            "streams": sum(each.reading for each in active),
         }
 
     def _add(
@@ -209,6 +211,7 @@ class Registry:
             protocol_version=self.first_version,
             lane=lane,
             replay=self._replay,
+            room=self.room,
         )
         self._sessions[session.key] = session
         self._by_client.setdefault(client_ip, OrderedDict())[session.key] = session

@@ -17,11 +17,11 @@ from mcp_types import RequestId
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, is_version_at_least
 from starlette.types import Receive, Send
 
-from ccxt_mcp.transport.events import Reader, Track
 from ccxt_mcp.transport.own_stream import Own
 from ccxt_mcp.transport.refusal import send_json
 from ccxt_mcp.transport.responder import KEEP_ALIVE_COMMENT, Closer, Responder
 from ccxt_mcp.transport.session import Session
+from ccxt_mcp.transport.track import Reader, Track
 
 __all__ = ["PRIMED", "Resumable"]
 
@@ -151,6 +151,12 @@ class Resumable(Responder):
         await track.written()
         async with self._lock():
             if self._over or reader.stopped:
+                return
+            if reader.missed:
+                # It was too slow for what is kept. That is told when it comes for the rest.
+                await self._put(b"", more=False)
+                self._over = True
+                track.detach(reader)
                 return
             # Asked for under the lock: whoever was before may have written it already.
             chunk, reached = reader.pending()

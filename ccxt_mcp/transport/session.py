@@ -21,9 +21,11 @@ from ccxt_mcp.mechanisms.interruption import Interruption
 from ccxt_mcp.mechanisms.lane import Lane
 from ccxt_mcp.model import Principal
 from ccxt_mcp.transport.asking import Asking
-from ccxt_mcp.transport.events import Events, Replay, Track
+from ccxt_mcp.transport.events import Events, Replay
+from ccxt_mcp.transport.room import Room
 from ccxt_mcp.transport.stream import Standing
 from ccxt_mcp.transport.subscriptions import Quota, Subscriptions
+from ccxt_mcp.transport.track import Track
 
 if TYPE_CHECKING:
     from ccxt_mcp.transport.parts import Part
@@ -145,6 +147,7 @@ class Session:
         "protocol_version",
         "replay",
         "requests",
+        "room",
         "running",
         "state",
         "stream",
@@ -163,6 +166,7 @@ class Session:
         protocol_version: str,
         lane: Lane,
         replay: Replay = Replay(),  # noqa: B008 - frozen
+        room: Room | None = None,
     ) -> None:
         self.id = session_id
         self.kind = kind
@@ -178,6 +182,7 @@ class Session:
         self.running: dict[RequestId | PlainRequest, list[Interruption]] = {}
         self.stream: Standing | None = None
         self.replay = replay
+        self.room = room
         self.events: Events | None = None
         self.asking: Asking | None = None
         self.subscriptions: Subscriptions | None = None
@@ -227,10 +232,16 @@ class Session:
     def open_track(self, abandoned: Callable[[], None], owed: Sequence[RequestId] = ()) -> Track:
         """Begin a stream whose events are kept; see ``Events.open``."""
         if self.events is None:
-            self.events = Events(self.replay) if self.part is None else self.part.events()
+            if self.part is None:
+                self.events = Events(self.replay, *self._kept_in())
+            else:
+                self.events = self.part.events(*self._kept_in())
             if self.closed:
                 self.events.close()
         return self.events.open(abandoned, owed)
+
+    def _kept_in(self) -> tuple[Room, tuple[str, str | None]]:
+        return self.room or Room(self.replay.total), (self.principal.name, self.client_ip)
 
     def questions(self) -> Asking:
         """What the client was asked and has not answered."""

@@ -2,7 +2,8 @@
 keeps no events (``events.py`` for those that do).
 
 Owns: a bounded queue of messages, and writing it out with keep-alives until the client leaves or
-the session ends. Refuses: keeping messages for nobody.
+the session ends. Refuses: keeping messages for nobody, and leaving out any without a word: a client
+that is too slow for them sees its stream end, and knows by that to look anew.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from ccxt_mcp.transport.responder import KEEP_ALIVE, KEEP_ALIVE_COMMENT, SSE_HEA
 __all__ = ["MAX_QUEUED", "Standing", "Stream"]
 
 MAX_QUEUED = 256
-"""Messages that wait for a slow client; beyond it the oldest are dropped: notifications advise."""
+"""Messages that wait for a slow client; beyond it the stream ends after them."""
 
 
 class Standing(Protocol):
@@ -47,13 +48,16 @@ class Stream:
     """There is one as long as its connection."""
 
     def __init__(self) -> None:
-        self._queue: deque[bytes] = deque(maxlen=MAX_QUEUED)
+        self._queue: deque[bytes] = deque()
         self._wake = asyncio.Event()
         self._closed = False
 
     def push(self, message: bytes) -> None:
-        """Queue one JSON-RPC message."""
-        self._queue.append(message)
+        """Queue one JSON-RPC message; where there is no room for it the stream ends."""
+        if len(self._queue) < MAX_QUEUED and not self._closed:
+            self._queue.append(message)
+        else:
+            self._closed = True
         self._wake.set()
 
     def push_once(self, message: bytes) -> None:

@@ -6,7 +6,17 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[2] / "ccxt_mcp"
-WORDS = {"errors", "model", "settings", "accounts", "callers", "redaction", "telemetry", "__init__"}
+WORDS = {
+    "errors",
+    "model",
+    "settings",
+    "accounts",
+    "callers",
+    "redaction",
+    "state_keys",
+    "telemetry",
+    "__init__",
+}
 MAY_IMPORT = {
     "mechanisms": WORDS,
     "store": WORDS | {"mechanisms"},

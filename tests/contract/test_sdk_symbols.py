@@ -75,10 +75,19 @@ _SERVER = Use(
     has=(
         *("get_request_handler", "add_request_handler", "get_notification_handler"),
         *("run", "create_initialization_options"),
-        *("server_info", "server_info_stamp"),
+        *("server_info", "server_info_stamp", "get_capabilities"),
     ),
 )
 USES: dict[str, Use] = {
+    "mcp.server.auth.middleware.auth_context.auth_context_var": Use(is_a=ContextVar),
+    "mcp.server.auth.middleware.bearer_auth.AuthenticatedUser": Use(calls=((1, ()),)),
+    "mcp.server.auth.provider.AccessToken": Use(
+        calls=((0, ("token", "client_id", "scopes", "subject")),)
+    ),
+    "mcp.server.request_state.RequestStateBoundary": Use(calls=((1, ("default_audience",)),)),
+    "mcp.server.request_state.RequestStateSecurity": Use(
+        calls=((0, ("keys", "ttl")),), has=("ephemeral",)
+    ),
     "mcp.server.caching.CacheHint": Use(calls=((0, ("ttl_ms", "scope")),)),
     "mcp.server.connection.Connection": Use(
         calls=((1, ("protocol_version", "session_id", "client_params")),),
@@ -103,9 +112,11 @@ USES: dict[str, Use] = {
         calls=((2, ()), (0, ("code", "message")), (0, ("code", "message", "data")))
     ),
     "mcp.shared.exceptions.NoBackChannelError": Use(calls=((1, ()),)),
+    "mcp.shared.inbound.X_MCP_HEADER_KEY": Use(is_a=str),
     "mcp.shared.jsonrpc_dispatcher.cancelled_request_id_from_params": Use(calls=((1, ()),)),
     "mcp.shared.jsonrpc_dispatcher.handler_exception_to_error_data": Use(calls=((1, ()),)),
     "mcp.shared.jsonrpc_dispatcher.progress_token_from_params": Use(calls=((1, ()),)),
+    "mcp.shared.subscriptions.SUBSCRIPTION_ID_META_KEY": Use(is_a=str),
     "mcp.shared.message.SessionMessage": Use(calls=((1, ()),), has=("message",)),
     "mcp.shared.message.ServerMessageMetadata": Use(
         calls=(
@@ -126,12 +137,14 @@ USES: dict[str, Use] = {
     "mcp_types.CompleteRequestParams": Use(has=("ref", "argument")),
     "mcp_types.CompleteResult": Use(calls=((0, ("completion",)),)),
     "mcp_types.Completion": Use(has=("values", "total", "has_more")),
+    "mcp_types.EmptyResult": Use(calls=((0, ()),)),
     "mcp_types.ErrorData": Use(calls=((0, ("code", "message")),)),
     "mcp_types.DiscoverResult": Use(has=("meta",)),
     "mcp_types.GetPromptRequestParams": Use(has=("name", "arguments")),
     "mcp_types.GetPromptResult": Use(calls=((0, ("description", "messages")),)),
     "mcp_types.INTERNAL_ERROR": Use(is_a=int),
     "mcp_types.INVALID_PARAMS": Use(is_a=int),
+    "mcp_types.INVALID_REQUEST": Use(is_a=int),
     "mcp_types.Icon": Use(has=("src", "mime_type", "sizes")),
     "mcp_types.InitializeRequestParams": Use(has=("client_info",)),
     "mcp_types.JSONRPCError": Use(calls=((0, ("jsonrpc", "id", "error")),), has=("id",)),
@@ -147,7 +160,7 @@ USES: dict[str, Use] = {
     "mcp_types.PromptArgument": Use(calls=((0, ("name", "description", "required")),)),
     "mcp_types.PromptMessage": Use(calls=((0, ("role", "content")),)),
     "mcp_types.ReadResourceRequestParams": Use(has=("uri",)),
-    "mcp_types.ReadResourceResult": Use(calls=((0, ("contents",)),)),
+    "mcp_types.ReadResourceResult": Use(calls=((0, ("contents",)),), has=("ttl_ms", "cache_scope")),
     "mcp_types.PROTOCOL_VERSION_META_KEY": Use(is_a=str),
     "mcp_types.REQUEST_TIMEOUT": Use(is_a=int),
     "mcp_types.RequestId": Use(),
@@ -157,9 +170,23 @@ USES: dict[str, Use] = {
         has=("uri_template", "name", "title", "description", "mime_type")
     ),
     "mcp_types.ResourceTemplateReference": Use(has=("uri",)),
+    "mcp_types.ResourceUpdatedNotification": Use(calls=((0, ("params",)),)),
+    "mcp_types.ResourceUpdatedNotificationParams": Use(calls=((0, ("uri", "_meta")),)),
     "mcp_types.SERVER_INFO_META_KEY": Use(is_a=str),
+    "mcp_types.ServerCapabilities": Use(has=("tools", "prompts", "resources")),
+    "mcp_types.SubscribeRequestParams": Use(has=("uri",)),
+    "mcp_types.SubscriptionFilter": Use(
+        calls=((0, ("resource_subscriptions",)),), has=("resource_subscriptions",)
+    ),
+    "mcp_types.SubscriptionsAcknowledgedNotification": Use(calls=((0, ("params",)),)),
+    "mcp_types.SubscriptionsAcknowledgedNotificationParams": Use(
+        calls=((0, ("notifications", "_meta")),)
+    ),
+    "mcp_types.SubscriptionsListenRequestParams": Use(has=("notifications",)),
+    "mcp_types.SubscriptionsListenResult": Use(calls=((0, ("_meta",)),)),
     "mcp_types.TextContent": Use(calls=((0, ("text",)),)),
     "mcp_types.TextResourceContents": Use(has=("uri", "mime_type", "text")),
+    "mcp_types.UnsubscribeRequestParams": Use(has=("uri",)),
     "mcp_types.jsonrpc_message_adapter": Use(is_a=TypeAdapter),
     "mcp_types.version.HANDSHAKE_PROTOCOL_VERSIONS": Use(is_a=(tuple, list, frozenset)),
     "mcp_types.version.KNOWN_PROTOCOL_VERSIONS": Use(is_a=(tuple, list)),

@@ -32,7 +32,7 @@ def blocks(*languages: str) -> list[object]:
 def test_the_examples_were_found_and_each_is_run_or_a_drawing() -> None:
     kinds = [kind for kind, _ in BLOCKS]
     assert {kind: kinds.count(kind) for kind in set(kinds)} == {
-        "": 1,
+        "": 2,
         "python": 4,
         "js": 2,
         "sh": 2,

@@ -124,6 +124,9 @@ async def test_the_same_tools_as_over_http_answer_in_both_eras(place: Place, mod
     async with client(place, mode) as (host, log):
         listed = await host.list_tools()
         assert {tool.name for tool in listed.tools} == set(SUCCESSES)
+        resources = host.server_capabilities.resources
+        assert resources is not None
+        assert resources.subscribe
         for tool, arguments in SUCCESSES.items():
             result = await host.call_tool(tool, arguments)
             assert not result.is_error, (tool, result)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from ccxt_mcp.calls.public_reads import Found, PublicReads
+from ccxt_mcp.cluster.holding import HELD, Holding
 from ccxt_mcp.errors import Failure
 from ccxt_mcp.mechanisms.freshness import Reading
 from ccxt_mcp.model import CALLER, Caller
@@ -171,6 +172,23 @@ async def test_a_caller_that_leaves_takes_nobody_with_it_and_the_last_ends_the_r
     await until(lambda: world.sim.counters.in_flight == 0)
     await until(lambda: world.calls.admission.running == 0)
     assert world.calls.reads.snapshot()["underWay"] == 0
+
+
+async def test_who_was_first_may_lose_its_turn_without_ending_it_for_those_who_joined(
+    world: World,
+) -> None:
+    """The request goes on in the first caller's name, but not on its session's lease: that one is
+    given back, or lost, while others still wait. Before, they were all told that the store was
+    away."""
+    token = HELD.set((Holding("lane", "t", 0.0, 0.0, 0, 0, None),))
+    try:
+        first = asyncio.create_task(ask(world))
+    finally:
+        HELD.reset(token)
+    others = [asyncio.create_task(ask(world)) for _ in range(3)]
+    answers = await asyncio.gather(first, *others)
+    assert asked(world) == 1
+    assert len({str(answer["ticker"]) for answer in answers}) == 1
 
 
 async def test_whoever_comes_as_the_last_one_leaves_gets_an_answer(world: World) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 
 from hypothesis import given, settings
@@ -136,3 +137,41 @@ def test_who_was_put_back_among_few_is_not_kept_back_among_many() -> None:
             queue.push(number, 2.0, f"{number}-{turn}")
     queue.bound(3.0)
     assert drained(queue).index("d2") <= 1 + 60 * 2
+
+
+def test_who_is_first_is_who_is_served_next() -> None:
+    """Asked for several at once, the queue says the order in which it would serve them."""
+    dice = random.Random(8)
+    for _ in range(50):
+        queue: FairQueue[int] = FairQueue()
+        for number in range(dice.randrange(1, 40)):
+            queue.push(f"f{dice.randrange(6)}", dice.choice((1.0, 2.0, 5.0)), number)
+            queue.bound(6.0)
+            if dice.random() < 0.2:
+                queue.pop()
+        wanted = dice.randrange(1, 20)
+        first = queue.first(wanted)
+        assert len(first) == min(wanted, len(queue))
+        for entry in first:
+            assert queue.head() == entry
+            queue.pop()
+
+
+def test_an_entry_is_served_although_another_came_before_it_meanwhile() -> None:
+    queue: FairQueue[str] = FairQueue()
+    for item in ("a1", "a2", "a3"):
+        queue.push("a", 1.0, item)
+    queue.pop()
+    (_, chosen), *_ = queue.first(2)
+    queue.push("b", 1.0, "b1")
+    queue.push("c", 1.0, "c1")
+    queue.serve("b", "b1")
+    assert chosen == "a2"
+    queue.serve("a", "a2")
+    assert (len(queue), queue.cost, queue.active) == (2, 2.0, 2)
+    order = []
+    while (head := queue.head()) is not None:
+        order.append(head[1])
+        queue.pop()
+    assert order == ["c1", "a3"]
+    assert (len(queue), queue.cost, queue.active) == (0, 0.0, 0)

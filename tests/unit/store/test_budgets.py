@@ -199,3 +199,24 @@ async def test_a_budget_that_was_forgotten_goes_on_from_what_a_replica_remembers
     clock.now += 60.1
     again = await budgets.apply("p", "w", rules, [take("b")], Known(spent.born, 100.0, 0.5, 0.0))
     assert again.granted == 1
+
+
+async def test_a_servers_clock_that_is_set_back_by_an_hour_stops_nobody_for_an_hour(
+    make_redis_budgets: Callable[[Callable[[], float]], RedisBudgets],
+) -> None:
+    """Without the cure the window, the block and the ban last until the clock is there again."""
+    clock = Clock()
+    budgets = make_redis_budgets(clock)
+    rules = Rules(10.0, 5.0, (Window(5.0, 10.0),))
+    await answers(budgets, rules, *(take(f"a{n}") for n in range(5)))
+    acts = [Act(Do.SETTLE, f"a{n}") for n in range(4)]
+    await answers(budgets, rules, *acts, Act(Do.BLOCK, "", 3.0), Act(Do.BAN, "", 4.0))
+    clock.now -= 3600
+    spent = await answers(budgets, rules, take("b"))
+    assert (spent.granted, spent.counted) == (0, 5.0)
+    assert spent.blocked == pytest.approx(4.0)
+    clock.now += 5
+    spent = await answers(budgets, rules, take("b"))
+    assert (spent.granted, spent.blocked) == (0, 0.0)
+    clock.now += 7.1
+    assert (await answers(budgets, rules, take("b"))).granted == 1

@@ -86,8 +86,18 @@ class Request:
 
         self.task = asyncio.create_task(app(scope, self._inbox.get, send))
 
+    def hold(self) -> None:
+        """From here on it takes nothing, until ``let_go``."""
+        self.blocked.clear()
+        self._free.clear()
+
     def let_go(self) -> None:
         self._free.set()
+
+    def stall(self) -> None:
+        """Take nothing more until ``let_go``."""
+        self.blocked.clear()
+        self._free.clear()
 
     def leave(self) -> None:
         self._gone = True

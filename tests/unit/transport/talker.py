@@ -24,7 +24,8 @@ SCHEMA: dict[str, Any] = {"type": "object", "properties": {"name": {"type": "str
 
 class Talker:
     """``say`` reports the steps that it is given with ``tell``, ``poll`` as well, but closes its
-    stream first; ``ask`` and its like ask for a name, ``ask-aloud`` on the session's own stream."""
+    stream first; ``flood`` reports many one by one, ``chorus`` side by side; ``ask`` and its like
+    ask for a name, ``ask-aloud`` on the session's own stream."""
 
     def __init__(self) -> None:
         self.steps: asyncio.Queue[int | None] = asyncio.Queue()
@@ -77,6 +78,10 @@ class Talker:
             case "flood":
                 for step in range((params.arguments or {})["count"]):
                     await ctx.session.report_progress(step)
+            case "chorus":
+                async with asyncio.TaskGroup() as group:
+                    for step in range((params.arguments or {})["count"]):
+                        group.create_task(ctx.session.report_progress(step))
             case "ask":
                 answer = await ctx.session.elicit_form("Your name?", SCHEMA, ctx.request_id)
                 return f"{answer.action} {answer.content}"
@@ -130,6 +135,12 @@ async def talking(**settings: Any) -> AsyncIterator[tuple[Talker, Starlette]]:
             while any(s.running or s.requests for s in sessions(app)):
                 await asyncio.sleep(0)
         assert all(s.asking is None or not len(s.asking) for s in sessions(app))
+        registry = app.state.registry
+        kept = sum(s.events.size for s in sessions(app) if s.events is not None)
+        assert registry.room.size == kept
+        for session in sessions(app):
+            registry.close(session)
+        assert (registry.room.size, registry.room._keepers) == (0, {})
 
 
 def sessions(app: Starlette) -> list[Session]:

@@ -8,9 +8,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from ccxt_mcp.tools.boundary import failure_result
+from ccxt_mcp.tools.resources import refused
 from ccxt_mcp.transport.lanes import queue_tool_calls
 from ccxt_mcp.transport.pipes import serve_pipes
 from ccxt_mcp.transport.registry import Registry
+from ccxt_mcp.transport.subscribing import subscribe_resources
+from tests.unit.transport.changing import SUBSCRIPTION, UPDATED, Changing
 from tests.unit.transport.toy import INITIALIZE, Toy, call
 
 LONGEST = 100_000
@@ -29,6 +32,8 @@ class Host:
         self.stop = asyncio.Event()
         server = toy.server()
         queue_tool_calls(server, refuse=failure_result)
+        self.changing = Changing()
+        subscribe_resources(server, self.changing, refuse=refused)
         self.registry = Registry(
             max_sessions=1,
             max_per_client=1,
@@ -224,3 +229,48 @@ async def test_what_is_no_message_is_answered_and_the_next_one_served() -> None:
         at.send(b"", call("echo", "still here", 7))
         assert (await at.receive())["result"]["structuredContent"] == {"value": "still here"}
         at.sends_no_more()
+
+
+async def test_a_host_is_told_of_what_it_has_subscribed_to() -> None:
+    """What it has not read yet is said once, and the end of what it sends waits for no news."""
+    async with host() as it:
+        await it.open()
+        params = {"uri": "test://a"}
+        it.send({"jsonrpc": "2.0", "id": 1, "method": "resources/subscribe", "params": params})
+        assert (await it.receive())["result"] == {}
+        it.changing.change("test://a", times=100)
+        told = {"jsonrpc": "2.0", "method": UPDATED, "params": params}
+        assert await it.receive() == told
+        it.changing.change("test://a")
+        assert await it.receive() == told
+        it.send({"jsonrpc": "2.0", "id": 2, "method": "resources/unsubscribe", "params": params})
+        assert (await it.receive())["result"] == {}
+        assert it.changing.at_work("test://a") == 0
+        it.send({"jsonrpc": "2.0", "id": 3, "method": "resources/subscribe", "params": params})
+        assert (await it.receive())["result"] == {}
+        it.sends_no_more()
+        await it.served
+        assert it.changing.at_work("test://a") == 0
+
+
+async def test_a_modern_hosts_stream_of_subscriptions_ends_with_what_it_sends() -> None:
+    """An open stream is a request that was never answered: the server would stay for the whole of
+    its grace, 20 s, after every host that has left."""
+    async with host() as it:
+        meta = {
+            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "1"},
+            "io.modelcontextprotocol/clientCapabilities": {},
+        }
+        params = {"notifications": {"resourceSubscriptions": ["test://a"]}, "_meta": meta}
+        it.send({"jsonrpc": "2.0", "id": 9, "method": "subscriptions/listen", "params": params})
+        acknowledged = await it.receive()
+        assert acknowledged["params"]["_meta"] == {SUBSCRIPTION: 9}
+        it.changing.change("test://a")
+        assert (await it.receive())["method"] == UPDATED
+        it.sends_no_more()
+        async with asyncio.timeout(5):
+            assert (await it.receive())["id"] == 9
+            await it.served
+        assert it.changing.at_work("test://a") == 0
+        assert it.registry.quota.taken == 0

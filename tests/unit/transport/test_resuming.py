@@ -9,6 +9,8 @@ import pytest
 from ccxt_mcp.transport import following, reading, responder
 from ccxt_mcp.transport.events import Events, Replay
 from ccxt_mcp.transport.refusal import Refusal
+from ccxt_mcp.transport.room import Room
+from ccxt_mcp.transport.stream import MAX_QUEUED, Stream
 from tests.unit.transport.asgi import Request
 from tests.unit.transport.talker import call, opened, post, resume, sessions, steps, talking
 
@@ -176,6 +178,102 @@ async def test_events_that_come_while_others_are_replayed_come_once_and_in_order
         talker.tell(5, None)
         await slow.done()
         assert steps(slow) == [1, 2, 3, 4, 5, "say"]
+
+
+async def test_what_is_being_written_is_not_sent_yet() -> None:
+    """A place that moves before its event is written tells the call that a client has taken what
+    still waits for it: the call runs ahead of a slow one, and no bound of what is kept holds."""
+    async with talking() as (talker, app):
+        session = await opened(app)
+        request = post(app, session, call("say"))
+        talker.tell(1)
+        await talker.told(1)
+        request.leave()
+        await settled()
+        slow = resume(app, session, request.ids()[-1])
+        await slow.until(b": open")
+        slow.hold()
+        talker.tell(2, 3)
+        await slow.blocked.wait()
+        await settled()
+        assert talker.heard.empty()
+        slow.let_go()
+        await talker.told(2)
+        talker.tell(None)
+        await slow.done()
+        assert steps(slow) == [2, 3, "say"]
+
+
+async def test_a_slow_reader_of_the_own_stream_is_cut_off_rather_than_kept_in_the_dark() -> None:
+    """It would go on with what is left, and never know that the oldest had gone for room."""
+    async with talking(replay_events_max=5) as (_, app):
+        session = await opened(app)
+        slow = Request(app, "GET", mcp_session_id=session)
+        await slow.until(b"data:\n\n")
+        slow.hold()
+        await post(app, session, call("announce")).done()
+        await slow.blocked.wait()
+        for _ in range(9):
+            await post(app, session, call("announce")).done()
+        slow.let_go()
+        await slow.done()
+        assert len(slow.events()) == 1
+        told = await resume(app, session, slow.ids()[-1]).done()
+        assert told.status == 400
+        assert "not kept any more" in json.loads(told.body)["error"]["message"]
+        anew = Request(app, "GET", mcp_session_id=session)
+        await anew.until(b"data:\n\n")
+        anew.leave()
+        await anew.done()
+
+
+@pytest.mark.parametrize("version", [PRIMED, "2025-06-18"])
+async def test_an_answer_that_outruns_its_slow_client_ends_where_the_gap_would_be(
+    version: str,
+) -> None:
+    """A call that speaks from many tasks at once is not slowed by its client."""
+    async with talking(replay_events_max=5) as (_, app):
+        session = await opened(app, version)
+        slow = post(app, session, call("chorus", count=50), slow=True)
+        await slow.blocked.wait()
+        await settled()
+        slow.let_go()
+        await slow.done()
+        seen = steps(slow)
+        assert seen == list(range(len(seen)))
+        assert 0 < len(seen) < 50
+        told = await resume(app, session, slow.ids()[-1]).done()
+        assert told.status == 400
+        assert "not kept any more" in json.loads(told.body)["error"]["message"]
+
+
+async def test_all_sessions_together_keep_to_a_bound_and_whoever_floods_loses_its_own() -> None:
+    """Bounded by the session alone, one address with its 500 sessions has 130 MB kept."""
+    tokens = {"one": {"token": "1" * 32}, "two": {"token": "2" * 32}}
+    limit = 65_536
+    async with talking(tokens=tokens, replay_total_bytes_max=limit) as (talker, app):
+        modest, greedy = ({"authorization": f"Bearer {str(n) * 32}"} for n in (1, 2))
+        session = await opened(app, **modest)
+        talker.tell(*range(20), None)
+        mine = await post(app, session, call("say"), **modest).done()
+        floods = []
+        for _ in range(10):
+            flooding = await opened(app, **greedy)
+            flooded = await post(app, flooding, call("flood", count=200), **greedy).done()
+            assert steps(flooded) == [*range(200), "flood"]
+            assert app.state.registry.room.size <= limit
+            floods.append((flooding, flooded))
+        whole = await resume(app, session, mine.ids()[0], **modest).done()
+        assert steps(whole) == [*range(20), "say"]
+        ends = [
+            await resume(app, flooding, flooded.ids()[0], **greedy).done()
+            for flooding, flooded in floods
+        ]
+        lost = [each for each in ends if each.status == 400]
+        assert lost
+        for each in lost:
+            assert "replay_total_bytes_max" in json.loads(each.body)["error"]["message"]
+        assert all(steps(each) == [*range(200), "flood"] for each in ends if each not in lost)
 
 
 async def test_a_message_whose_sending_was_cancelled_comes_with_the_next() -> None:
@@ -369,7 +467,7 @@ async def test_many_streams_share_one_sessions_room() -> None:
 
 
 async def test_the_reply_is_kept_whatever_its_size() -> None:
-    store = Events(Replay(events=5, size=1024))
+    store = Events(Replay(events=5, size=1024), Room(1 << 20), ("", None))
     track = store.open(lambda: None)
     primer = track.prime().split()[1].decode()
     for _ in range(20):
@@ -485,3 +583,24 @@ async def test_a_named_session_keeps_nothing() -> None:
         assert talker.cancelled == 1
         (record,) = sessions(app)
         assert record.events is None
+
+
+async def test_the_stream_of_a_named_session_ends_rather_than_leaving_messages_out() -> None:
+    """It keeps nothing to read on from; a queue that drops its oldest for a slow client would leave
+    that with a stream that looks whole."""
+    async with talking() as (_, app):
+        await post(app, "named", call("quick")).done()
+        slow = Request(app, "GET", mcp_session_id="named")
+        await slow.until(b": open")
+        slow.hold()
+        (record,) = sessions(app)
+        assert isinstance(record.stream, Stream)
+        for number in range(MAX_QUEUED + 5):
+            record.stream.push(b'{"number": %d}' % number)
+        slow.let_go()
+        await slow.done()
+        assert [event["number"] for event in slow.events()] == list(range(MAX_QUEUED))
+        anew = Request(app, "GET", mcp_session_id="named")
+        await anew.until(b": open")
+        anew.leave()
+        await anew.done()

@@ -31,6 +31,45 @@ end
 local born, at, used, flying, pace, blocked, strikes, kept, open, line = unpack(state)
 pace = min(pace, rate)
 
+local ban, banned_at = 0, now
+local told = redis.call('GET', KEYS[2])
+if told then
+  ban, banned_at = string.match(told, '^(%S+) (%S+)$')
+  ban, banned_at = tonumber(ban), tonumber(banned_at)
+end
+
+-- A clock that was set back must not make everybody wait until it is there again: no time has passed.
+local function back_in_time(from)
+  return now < from - 1 and from - now or 0
+end
+local back = back_in_time(at)
+if back > 0 then
+  at, blocked = at - back, blocked - back
+  for _, window in ipairs(kept) do
+    for i = 1, #window[3], 3 do
+      window[3][i], window[3][i + 1] = window[3][i] - back, window[3][i + 1] - back
+    end
+  end
+  for _, each in ipairs(open) do
+    each[3] = each[3] - back
+  end
+  for _, each in ipairs(line) do
+    each[3] = each[3] - back
+  end
+end
+
+local function keep_ban()
+  redis.call(
+    'SET', KEYS[2], string.format('%.17g %.17g', ban, now),
+    'PX', math.max(1, math.ceil((ban - now) * 1000) + 1000)
+  )
+end
+back = back_in_time(banned_at)
+if back > 0 then
+  ban = ban - back
+  keep_ban()
+end
+
 local windows, longest = {}, nil
 for i = 1, tonumber(ARGV[6]) do
   local limit, seconds = tonumber(ARGV[next_arg]), tonumber(ARGV[next_arg + 1])
@@ -217,8 +256,6 @@ for _, each in ipairs(line) do
 end
 line = still
 
-local ban = tonumber(redis.call('GET', KEYS[2]) or 0)
-
 -- What the caller remembers and the store has forgotten.
 local k_born, k_counted, k_age, k_blocked =
   ARGV[next_arg], tonumber(ARGV[next_arg + 1]), tonumber(ARGV[next_arg + 2]), tonumber(ARGV[next_arg + 3])
@@ -327,7 +364,7 @@ for i = next_arg, #ARGV, 3 do
     blocked = max(blocked, now + amount)
   elseif what == 'n' then
     ban = max(ban, now + amount)
-    redis.call('SET', KEYS[2], string.format('%.17g', ban), 'PX', math.ceil((ban - now) * 1000) + 1000)
+    keep_ban()
   elseif what == 'k' then
     strikes = amount
   end
