@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from ccxt_mcp.cluster.cluster import Cluster
+from ccxt_mcp.cluster.limiter import SharedLimiter
 from ccxt_mcp.exchanges.gateway import Gateway
 from ccxt_mcp.exchanges.limits import Limits
 from ccxt_mcp.settings import ExchangeProfile
@@ -28,9 +29,17 @@ class Replica:
     cluster: Cluster
     gateway: Gateway
 
-    async def quiet(self) -> None:
-        """Let what nobody waits for arrive."""
-        await self.cluster.node.stop()
+    @property
+    def limiters(self) -> list[SharedLimiter]:
+        kept = self.gateway._around.limits._limiters.values()
+        return [each for each in kept if isinstance(each, SharedLimiter)]
+
+    @property
+    def quiet(self) -> bool:
+        """Whether the store has been told all."""
+        return not any(each._talking or each._budget.unsaid for each in self.limiters) and not len(
+            self.cluster.leases
+        )
 
 
 def memory_of(cluster: Cluster) -> MemoryStore:
