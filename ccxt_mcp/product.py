@@ -47,6 +47,7 @@ class Product:
     calls: Calls
     boundary: Boundary
     watching: Watching
+    cluster: Cluster | None = None
 
 
 def assemble(
@@ -68,8 +69,8 @@ def assemble(
         keep_on_disk: whether ``settings.data_dir`` is used at all.
         load_apart: whether market tables are loaded in processes of their own (``Gateway``).
         tools: what clients can call, in the order of the list.
-        cluster: the replicas that share limits and keys with this server, begun and ended by
-            whoever made it; ``None`` for none.
+        cluster: the replicas that share limits, keys and answers with this server, begun and ended
+            by whoever serves it (``create_app`` does); ``None`` for none.
 
     Raises:
         ConfigurationError: an account, a token or a profile cannot be used.
@@ -106,7 +107,13 @@ def assemble(
         raise ConfigurationError.listing(problems)
     secrets = (*accounts.secrets(), *tokens.secrets(), *state_keys.keys)
     redactor.add(*settings.secrets(), *secrets)
-    calls = Calls(gateway, accounts, settings, redact=redactor.text)
+    calls = Calls(
+        gateway,
+        accounts,
+        settings,
+        redact=redactor.text,
+        sharing=None if cluster is None else cluster.sharing,
+    )
     mirrored = {"exchange": "Exchange"} if settings.mirror_exchange else {}
     boundary = Boundary(calls, tools, mirrored=mirrored)
     watching = Watching(boundary, settings)
@@ -134,6 +141,7 @@ def assemble(
         calls,
         boundary,
         watching,
+        cluster,
     )
 
 

@@ -9,8 +9,11 @@ import hashlib
 import hmac
 
 from ccxt_mcp.cluster.holding import Leaseholder
+from ccxt_mcp.cluster.membership import Membership
 from ccxt_mcp.cluster.node import Node
+from ccxt_mcp.cluster.sharing import Sharing
 from ccxt_mcp.settings import Settings
+from ccxt_mcp.store.measured import Measured, Trips
 from ccxt_mcp.store.opening import store_at
 from ccxt_mcp.store.protocol import Store
 
@@ -18,7 +21,7 @@ __all__ = ["Cluster"]
 
 
 class Cluster:
-    """A node, its leases, and the store behind both.
+    """A node with what it holds and shares, and the store behind it.
 
     Args:
         store: shared by all replicas; opened and closed here.
@@ -28,10 +31,13 @@ class Cluster:
     def __init__(
         self, store: Store, node_id: str | None = None, *, prefix: str = "ccxt-mcp"
     ) -> None:
-        self.store = store
+        self.trips = Trips()
+        self.store: Store = Measured(store, self.trips)
         self.salt = hashlib.sha256(f"ccxt-mcp names of {prefix}".encode()).digest()
-        self.node = Node(store, node_id)
+        self.node = Node(self.store, node_id)
         self.leases = Leaseholder(self.node)
+        self.sharing = Sharing(self.node)
+        self.membership = Membership(self.node)
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Cluster | None:
@@ -62,9 +68,11 @@ class Cluster:
         await self.store.open()
         await self.node.start()
         await self.leases.start()
+        await self.membership.start()
 
     async def stop(self) -> None:
         """End; what was said last arrives."""
+        await self.membership.stop()
         await self.leases.stop()
         await self.node.stop()
         await self.store.close()

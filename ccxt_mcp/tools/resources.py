@@ -104,14 +104,16 @@ class Resources:
     ) -> types.ListResourcesResult:
         """The result of ``resources/list``."""
         one_page(params)
-        return types.ListResourcesResult(resources=list(RESOURCES))
+        served = [each for each in RESOURCES if self._boundary.serves(behind(str(each.uri))[0])]
+        return types.ListResourcesResult(resources=served)
 
     async def templates(
         self, ctx: ServerRequestContext[Any], params: types.PaginatedRequestParams | None
     ) -> types.ListResourceTemplatesResult:
         """The result of ``resources/templates/list``."""
         one_page(params)
-        return types.ListResourceTemplatesResult(resource_templates=list(TEMPLATES))
+        served = [each for each in TEMPLATES if self._boundary.serves(behind(each.uri_template)[0])]
+        return types.ListResourceTemplatesResult(resource_templates=served)
 
     async def read(
         self, ctx: ServerRequestContext[Any], params: types.ReadResourceRequestParams

@@ -5,13 +5,15 @@ request gets to the client (the caller says), and answers to what was not asked 
 a table of its own, so that no answer reaches another session's call.
 
 Ids begin with what is drawn for each table: an answer to another session's question, or to one that
-a process before this asked in the same session, is known for what it is.
+a process before this asked in the same session, is known for what it is. Where several replicas
+serve a session, they say who asked.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -23,12 +25,21 @@ from mcp_types import CONNECTION_CLOSED, INTERNAL_ERROR, REQUEST_TIMEOUT, Reques
 
 from ccxt_mcp.transport.refusal import encode
 
-__all__ = ["MAX_ASKED", "Asking"]
+__all__ = ["MAX_ASKED", "Asking", "asker"]
 
 logger = logging.getLogger(__name__)
 
+_ASKED = re.compile(r"ask-([A-Za-z0-9._-]{1,64})~[0-9a-f]{8}-[0-9]{1,15}", re.ASCII)
+"""The id of a question where several replicas ask."""
+
 MAX_ASKED = 32
 """Questions of one session that may wait for answers; a person sees them one after the other."""
+
+
+def asker(request_id: object) -> str | None:
+    """The replica that asked a question with this id; None for what is no such id."""
+    found = _ASKED.fullmatch(request_id) if isinstance(request_id, str) else None
+    return None if found is None else found[1]
 
 
 @dataclass(slots=True)
@@ -38,15 +49,20 @@ class _Question:
 
 
 class Asking:
-    """The questions of one session. Mutable: ``_waiting``, empty when no call asks; ``_asked``
-    (rises); ``_ended`` (never unset)."""
+    """The questions of one session, or of a replica's part of one.
+
+    Args:
+        node: the replica, where there are several.
+
+    Mutable: ``_waiting``, empty when no call asks; ``_asked`` (rises); ``_ended`` (never unset).
+    """
 
     __slots__ = ("_asked", "_ended", "_tag", "_waiting")
 
-    def __init__(self) -> None:
+    def __init__(self, node: str | None = None) -> None:
         self._waiting: dict[RequestId, _Question] = {}
         self._asked = 0
-        self._tag = secrets.token_hex(4)
+        self._tag = ("" if node is None else node + "~") + secrets.token_hex(4)
         self._ended: str | None = None
 
     def __len__(self) -> int:

@@ -12,16 +12,20 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+
+from mcp_types import RequestId
 
 from ccxt_mcp.transport.refusal import Refusal
 from ccxt_mcp.transport.room import Caller, Room
-from ccxt_mcp.transport.track import Track
+from ccxt_mcp.transport.track import Mirror, Track
 
-__all__ = ["Events", "Replay", "foreign"]
+__all__ = ["Events", "Replay", "foreign", "not_kept"]
 
-_ID = re.compile(r"([0-9a-f]{8})-([0-9a-f]{1,15})-([0-9a-f]{1,15})", re.ASCII)
+_ID = re.compile(
+    r"((?:[A-Za-z0-9._-]{1,64}~)?[0-9a-f]{8})-([0-9a-f]{1,15})-([0-9a-f]{1,15})", re.ASCII
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +40,14 @@ class Replay:
 
 
 class Events:
-    """The tracks of one session, at most ``limits`` of events in all.
+    """The tracks of one session, or of a replica's part of one; at most ``limits`` of events.
 
     Args:
         limits: how much is kept.
         room: what all sessions keep.
         caller: whose session it is.
+        node: the replica, where there are several: ids of events begin with it.
+        mirrored: keeps what is said on a track for the others.
 
     Mutable: ``_tracks`` (those that go on, and ended ones with kept events or a client who may come
     back), ``count`` and ``size`` (of what all tracks keep), ``_number`` (rises), ``closed``.
@@ -49,6 +55,7 @@ class Events:
 
     __slots__ = (
         "_caller",
+        "_mirrored",
         "_number",
         "_opened",
         "_room",
@@ -60,21 +67,36 @@ class Events:
         "tag",
     )
 
-    def __init__(self, limits: Replay, room: Room, caller: Caller) -> None:
+    def __init__(
+        self,
+        limits: Replay,
+        room: Room,
+        caller: Caller,
+        node: str | None = None,
+        mirrored: Callable[[Track, Sequence[RequestId]], Mirror] | None = None,
+    ) -> None:
         self.limits = limits
         self._room = room
         self._caller = caller
-        self.tag = secrets.token_hex(4).encode()
+        self.tag = (("" if node is None else node + "~") + secrets.token_hex(4)).encode()
+        self._mirrored = mirrored
         self.count = self.size = 0
         self.closed = False
         self._number = self._opened = 0
         self._tracks: dict[int, Track] = {}
 
-    def open(self, abandoned: Callable[[], None]) -> Track:
-        """A new track. ``abandoned`` is called when it goes on and nobody has read it for long."""
+    def open(self, abandoned: Callable[[], None], owed: Sequence[RequestId] = ()) -> Track:
+        """A new track, which answers the requests ``owed``. ``abandoned`` is called when it goes on
+        and nobody has read it for long."""
         self._opened += 1
         track = self._tracks[self._opened] = Track(self, self._opened, abandoned)
+        if self._mirrored is not None:
+            track.mirror = self._mirrored(track, owed)
         return track
+
+    def owns(self, event_id: str) -> bool:
+        """Whether an id is of these tracks."""
+        return event_id.startswith(self.tag.decode() + "-")
 
     def find(self, event_id: str) -> tuple[Track, int]:
         """The track that an id names, and the number after which it is to be read on.
@@ -92,16 +114,13 @@ class Events:
         if track is not None and seen > track.last:
             raise foreign()
         if track is None or seen < track.dropped:
-            raise Refusal(
-                400,
-                "What followed this Last-Event-ID is not kept any more (`replay_events_max`,"
-                " `replay_bytes_max`, `replay_total_bytes_max`, `replay_window`): ask again for"
-                " what you need",
-            )
+            raise not_kept()
         return track, seen
 
     def forget(self, track: Track) -> None:
         """Let go of a track that has ended."""
+        if track.mirror is not None:
+            track.mirror.forget()
         if self._tracks.pop(track.number, None) is not None:
             while track.kept:
                 self._drop(track)
@@ -136,6 +155,12 @@ class Events:
             self._drop(min((t for t in self._tracks.values() if t.kept), key=_oldest))
         self._room.make_room(self)
 
+    def removed(self, size: int) -> None:
+        """Count an event out."""
+        self.count -= 1
+        self.size -= size
+        self._room.changed(self._caller, self, -size)
+
     # The room's side
 
     def give_up(self, *, spare_newest: bool) -> None:
@@ -146,12 +171,6 @@ class Events:
         for track in tracks if going else ():
             while track.kept and track.kept[0][0] <= numbers[going - 1]:
                 self._drop(track)
-
-    def removed(self, size: int) -> None:
-        """Count an event out."""
-        self.count -= 1
-        self.size -= size
-        self._room.changed(self._caller, self, -size)
 
     def _drop(self, track: Track) -> None:
         track.dropped, event = track.kept.popleft()
@@ -166,6 +185,16 @@ class Events:
 
 def _oldest(track: Track) -> int:
     return track.kept[0][0]
+
+
+def not_kept() -> Refusal:
+    """An id of an event whose followers are gone."""
+    return Refusal(
+        400,
+        "What followed this Last-Event-ID is not kept any more (`replay_events_max`,"
+        " `replay_bytes_max`, `replay_total_bytes_max`, `replay_window`): ask again for"
+        " what you need",
+    )
 
 
 def foreign() -> Refusal:

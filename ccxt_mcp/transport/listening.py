@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from starlette.types import Receive, Send
 
+from ccxt_mcp.errors import Failure
+from ccxt_mcp.transport.directory import unavailable
 from ccxt_mcp.transport.events import foreign
 from ccxt_mcp.transport.gate import Gate
+from ccxt_mcp.transport.parts import Part
 from ccxt_mcp.transport.reading import read
 from ccxt_mcp.transport.refusal import Refusal
 from ccxt_mcp.transport.resuming import PRIMED
@@ -29,6 +32,10 @@ async def listen(
         Refusal: 400 for an event id that is not to be had, 409 where the session's own stream is
             being read, 503 while the server drains.
     """
+    here = session.events is not None and session.events.owns(last_event_id or "")
+    if session.part is not None and not here:
+        await _listen_anywhere(session, session.part, gate, last_event_id, receive, send)
+        return
     if last_event_id is not None:
         if session.events is None:
             raise foreign()
@@ -49,6 +56,37 @@ async def listen(
     finally:
         session.stream = None
         session.unheard()
+
+
+async def _listen_anywhere(
+    session: Session,
+    part: Part,
+    gate: Gate,
+    last_event_id: str | None,
+    receive: Receive,
+    send: Send,
+) -> None:
+    """The same of a session that replicas share: its own stream, or another replica's stream."""
+    directory = part.directory
+    try:
+        if last_event_id is not None and "-" in last_event_id:
+            await directory.following.serve(part, last_event_id, receive, send)
+            return
+        if last_event_id is None:
+            gate.check()
+        elif not session.handshaken:
+            raise foreign()
+        await directory.announce(part)
+        await directory.own_streams.serve(
+            part,
+            last_event_id,
+            receive,
+            send,
+            ids=session.handshaken,
+            primed=session.handshaken and session.protocol_version in PRIMED,
+        )
+    except Failure as failure:
+        raise unavailable(failure) from failure
 
 
 async def _listen_resumably(session: Session, receive: Receive, send: Send) -> None:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 import time
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from enum import Enum, StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mcp_types import InitializeRequestParams, RequestId
 
@@ -27,7 +27,20 @@ from ccxt_mcp.transport.stream import Standing
 from ccxt_mcp.transport.subscriptions import Quota, Subscriptions
 from ccxt_mcp.transport.track import Track
 
-__all__ = ["SESSION", "Kind", "PlainRequest", "Session", "SessionKey", "Usage", "utc"]
+if TYPE_CHECKING:
+    from ccxt_mcp.transport.parts import Part
+
+__all__ = [
+    "SESSION",
+    "Kind",
+    "PlainRequest",
+    "Session",
+    "SessionKey",
+    "Usage",
+    "label_of",
+    "percentiles",
+    "utc",
+]
 
 _LATENCIES = 64
 """How many latencies are kept for the percentiles: 256 bytes a session."""
@@ -59,12 +72,25 @@ def utc(timestamp: float) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def percentiles(latencies: Iterable[float]) -> dict[str, float] | None:
+    """Median and 95th percentile; None of nothing."""
+    ordered = sorted(latencies)
+    if not ordered:
+        return None
+    last = len(ordered) - 1
+    return {
+        "p50": round(ordered[round(last * 0.5)], 1),
+        "p95": round(ordered[round(last * 0.95)], 1),
+    }
+
+
 class Usage:
     """Counters of one session's tool calls. Written by ``lanes.py`` only."""
 
-    __slots__ = ("_latencies", "_next", "calls", "errors", "timeouts")
+    __slots__ = ("_latencies", "_next", "calls", "errors", "last", "timeouts")
 
     def __init__(self) -> None:
+        self.last = 0.0
         self.calls = 0
         self.errors = 0
         self.timeouts = 0
@@ -73,6 +99,7 @@ class Usage:
 
     def finished(self, milliseconds: float, *, error: bool, timeout: bool) -> None:
         """Count one call that ended; its latency excludes the time in the lane."""
+        self.last = milliseconds
         self.calls += 1
         self.errors += error
         self.timeouts += timeout
@@ -89,14 +116,7 @@ class Usage:
 
     def percentiles(self) -> dict[str, float] | None:
         """Median and 95th percentile of the last 64 latencies in milliseconds; None before any."""
-        if not self._latencies:
-            return None
-        ordered = sorted(self._latencies)
-        last = len(ordered) - 1
-        return {
-            "p50": round(ordered[round(last * 0.5)], 1),
-            "p95": round(ordered[round(last * 0.95)], 1),
-        }
+        return percentiles(self._latencies)
 
 
 class Session:
@@ -107,6 +127,7 @@ class Session:
     id, of which a client may use one several times at once, or by the mark of a plain request.
     ``client_params`` and ``protocol_version`` are rewritten by ``initialize`` alone. ``events``,
     ``asking`` and ``subscriptions`` are made when first needed, which for most sessions is never.
+    ``part`` is set where other replicas may have parts of the same session, and never changed.
     """
 
     __slots__ = (
@@ -122,6 +143,7 @@ class Session:
         "label",
         "lane",
         "last_activity",
+        "part",
         "principal",
         "protocol_version",
         "replay",
@@ -152,7 +174,7 @@ class Session:
         self.kind = kind
         self.principal = principal
         self.client_ip = client_ip
-        self.label = _label(session_id, kind)
+        self.label = label_of(session_id, kind)
         self.lane = lane
         self.usage = Usage()
         self.state: dict[str, Any] = {}
@@ -166,6 +188,7 @@ class Session:
         self.events: Events | None = None
         self.asking: Asking | None = None
         self.subscriptions: Subscriptions | None = None
+        self.part: Part | None = None
         self.closed = False
         self.connected_at = self.last_activity = time.time()
         self.touched = time.monotonic()
@@ -194,23 +217,33 @@ class Session:
         return self.kind is Kind.MINTED and self.client_params is not None
 
     @property
-    def listening(self) -> bool:
-        """Whether a connection reads the session's own stream."""
+    def reading(self) -> bool:
+        """Whether a connection to this process reads the session's own stream."""
         return self.stream is not None and self.stream.connected
 
-    def open_track(self, abandoned: Callable[[], None]) -> Track:
+    @property
+    def listening(self) -> bool:
+        """Whether a connection to any replica reads it."""
+        return self.reading or (self.part is not None and self.part.heard)
+
+    def open_track(self, abandoned: Callable[[], None], owed: Sequence[RequestId] = ()) -> Track:
         """Begin a stream whose events are kept; see ``Events.open``."""
         if self.events is None:
-            room = self.room or Room(self.replay.total)
-            self.events = Events(self.replay, room, (self.principal.name, self.client_ip))
+            if self.part is None:
+                self.events = Events(self.replay, *self._kept_in())
+            else:
+                self.events = self.part.events(*self._kept_in())
             if self.closed:
                 self.events.close()
-        return self.events.open(abandoned)
+        return self.events.open(abandoned, owed)
+
+    def _kept_in(self) -> tuple[Room, tuple[str, str | None]]:
+        return self.room or Room(self.replay.total), (self.principal.name, self.client_ip)
 
     def questions(self) -> Asking:
         """What the client was asked and has not answered."""
         if self.asking is None:
-            self.asking = Asking()
+            self.asking = Asking(None if self.part is None else self.part.directory.node.id)
         return self.asking
 
     def subscribed(self, quota: Quota) -> Subscriptions:
@@ -294,8 +327,8 @@ class Session:
         return f"<Session {self.label} {self.kind.value} {self.lane!r} calls={self.usage.calls}>"
 
 
-def _label(session_id: str, kind: Kind) -> str:
-    """A minted id is a bearer secret of its session, so only a short hash of it is shown."""
+def label_of(session_id: str, kind: Kind) -> str:
+    """How a session is shown: a minted id opens it, so only a short hash of that is."""
     if kind is Kind.MINTED:
         return "#" + hashlib.sha256(session_id.encode()).hexdigest()[:12]
     return session_id

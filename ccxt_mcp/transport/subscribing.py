@@ -69,6 +69,8 @@ class _Subscribing:
         session, _ = _here()
         if session.subscriptions is not None:
             session.subscriptions.remove(str(params.uri))
+        if session.part is not None:
+            await session.part.directory.elsewhere.unsubscribe(session, str(params.uri))
         return EmptyResult()
 
     async def listen(

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-__all__ = ["RETRY", "Reader", "Store", "Track"]
+__all__ = ["RETRY", "Mirror", "Reader", "Store", "Track"]
 
 RETRY = b"retry: 1000\n"
 """What clients are told to wait, in milliseconds, before they ask for the rest of a stream."""
@@ -40,6 +40,22 @@ class Store(Protocol):
 
     def forget(self, track: Track) -> None:
         """Let go of a stream that has ended."""
+
+
+class Mirror(Protocol):
+    """Where what is said on a track is kept for other replicas (``mirrors.py``)."""
+
+    def say(self, before: int, number: int, event: bytes) -> None:
+        """An event, and the number of the one before it on this track."""
+
+    def end(self, last: int) -> None:
+        """Nothing comes after the event of this number."""
+
+    def forget(self) -> None:
+        """The track is gone here."""
+
+    async def written(self) -> None:
+        """Wait until what was said is kept."""
 
 
 class Reader:
@@ -120,6 +136,7 @@ class Track:
         "ended",
         "kept",
         "last",
+        "mirror",
         "number",
         "reader",
     )
@@ -133,6 +150,7 @@ class Track:
         self._store = store
         self._abandoned = abandoned
         self._clock: asyncio.TimerHandle | None = None
+        self.mirror: Mirror | None = None
 
     @property
     def connected(self) -> bool:
@@ -141,13 +159,20 @@ class Track:
 
     def prime(self) -> bytes:
         """An event that says nothing but where to read on: the track's first, and not kept."""
-        return b"id: " + self._next() + b"\n" + RETRY + b"data:\n\n"
+        before = self.last
+        event = b"id: " + self._next() + b"\n" + RETRY + b"data:\n\n"
+        if self.mirror is not None:
+            self.mirror.say(before, self.last, b"")
+        return event
 
     def push(self, message: bytes) -> None:
         """Say one JSON-RPC message; after the end, to nobody."""
         if self.ended:
             return
+        before = self.last
         event = b"id: " + self._next() + b"\nevent: message\ndata: " + message + b"\n\n"
+        if self.mirror is not None:
+            self.mirror.say(before, self.last, event)
         self.kept.append((self.last, event))
         self._store.added(len(event))
         if self.reader is not None:
@@ -167,11 +192,21 @@ class Track:
 
     def attach(self, after: int, on_stop: Callable[[], None] | None = None) -> Reader:
         """A connection reads from here on; the one that did before stops."""
-        before, self.reader = self.reader, Reader(self, after, on_stop)
+        reader = Reader(self, after, on_stop)
+        self.read_by(reader)
+        return reader
+
+    def read_by(self, reader: Reader) -> None:
+        """The same, of a reader that is there."""
+        before, self.reader = self.reader, reader
         if before is not None:
             before.stop()
         self.stop_clock()
-        return self.reader
+
+    async def written(self) -> None:
+        """Wait until what was said is where others can read it."""
+        if self.mirror is not None:
+            await self.mirror.written()
 
     def detach(self, reader: Reader) -> None:
         """The connection reads no more; without effect where it has been replaced."""
@@ -184,6 +219,8 @@ class Track:
         """Nothing more comes; whoever reads it ends after what is there."""
         if not self.ended:
             self.ended = True
+            if self.mirror is not None:
+                self.mirror.end(self.last)
             if self.reader is None:
                 self._start_clock()
             else:

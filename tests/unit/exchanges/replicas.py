@@ -12,12 +12,13 @@ from ccxt_mcp.cluster.limiter import SharedLimiter
 from ccxt_mcp.exchanges.gateway import Gateway
 from ccxt_mcp.exchanges.limits import Limits
 from ccxt_mcp.settings import ExchangeProfile
+from ccxt_mcp.store.measured import Measured
 from ccxt_mcp.store.memory import MemoryStore
 from ccxt_mcp.store.opening import store_at
 from ccxt_mcp.store.protocol import Store
 from tests.redis_server import RedisServer
 
-__all__ = ["Replica", "Stores", "in_memory", "on_redis", "replicas"]
+__all__ = ["Replica", "Stores", "in_memory", "memory_of", "on_redis", "replicas"]
 
 Stores = Callable[[], Store]
 """Makes a replica's way to the store that all have in common."""
@@ -39,6 +40,14 @@ class Replica:
         return not any(each._talking or each._budget.unsaid for each in self.limiters) and not len(
             self.cluster.leases
         )
+
+
+def memory_of(cluster: Cluster) -> MemoryStore:
+    """The store in memory that a cluster has."""
+    measured = cluster.store
+    assert isinstance(measured, Measured)
+    assert isinstance(measured.store, MemoryStore)
+    return measured.store
 
 
 def in_memory(store: MemoryStore | None = None) -> Stores:

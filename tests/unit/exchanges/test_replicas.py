@@ -29,7 +29,7 @@ from ccxt_mcp.simulation import Fault, SimulatedExchange, SimulationConfig, demo
 from ccxt_mcp.simulation.venue import Venue, system_clock
 from ccxt_mcp.store.memory import MemoryStore
 from tests.unit.exchanges.conftest import TestAccount, paper, until
-from tests.unit.exchanges.replicas import Replica, Stores, in_memory, on_redis, replicas
+from tests.unit.exchanges.replicas import Replica, Stores, in_memory, memory_of, on_redis, replicas
 from tests.unit.exchanges.test_limits import TICKER, _small, ask
 from tests.unit.exchanges.test_nonce_order import BALANCE, INVALID, account, outcome
 
@@ -155,8 +155,7 @@ async def test_a_ban_that_one_replica_hears_stops_the_other_two() -> None:
 
 async def test_a_profile_without_limits_never_asks_the_store() -> None:
     async with binance(rate_limit="off") as (_, found):
-        store = found[0].cluster.store
-        assert isinstance(store, MemoryStore)
+        store = memory_of(found[0].cluster)
 
         async def asked() -> None:
             raise AssertionError("the store was asked")
@@ -169,8 +168,7 @@ async def test_a_profile_without_limits_never_asks_the_store() -> None:
 
 async def test_what_needs_the_store_is_refused_while_that_is_away_and_goes_on_after() -> None:
     async with kraken() as sim, replicas(in_memory(), kraken_profile(sim), count=1) as found:
-        store = found[0].cluster.store
-        assert isinstance(store, MemoryStore)
+        store = memory_of(found[0].cluster)
 
         async def away() -> None:
             raise Failure(Code.STORE_UNAVAILABLE, "gone", retry_after=1.0)

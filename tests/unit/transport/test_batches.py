@@ -10,11 +10,11 @@ import pytest
 from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
 
-from ccxt_mcp.app import create_app
 from ccxt_mcp.settings import Settings
 from ccxt_mcp.transport import batch as batches
 from ccxt_mcp.transport import responder
 from ccxt_mcp.transport.batch import MAX_BATCH
+from tests.cluster.replicas import served
 from tests.unit.transport.asgi import Request
 from tests.unit.transport.talker import call, opened, post, resume, sessions, talking
 from tests.unit.transport.toy import INITIALIZE, Toy, running, toy_client
@@ -293,7 +293,7 @@ async def test_the_bound_holds_for_what_takes_its_time_without_a_lane(
         text = types.TextResourceContents(uri=params.uri, text="x" * 400)
         return types.ReadResourceResult(contents=[text])
 
-    app = create_app(Settings(), Server("reads", on_read_resource=read))
+    app = served(Settings(), Server("reads", on_read_resource=read))
     async with running(app) as client:
         headers = await handshake(client)
         params = {"uri": "a://b"}
