@@ -11,7 +11,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; 
 
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo serve test test-fast test-clients test-n8n conformance lint format bench soak lock clean
+.PHONY: help demo serve test test-fast test-clients test-n8n test-cluster conformance lint format bench soak lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 20
@@ -55,6 +55,10 @@ test-clients: $(VENV)/dev $(VENV)/langgraph/ready ## foreign clients against the
 
 test-n8n: $(VENV)/dev ## a real n8n imports and executes examples/n8n/workflow.json (N8N=/path/to/n8n; see tests/clients/test_n8n.py)
 	$(BIN)/python -m pytest -m n8n $(ARGS) tests/clients
+
+test-cluster: $(VENV)/dev ## several replicas behind a real nginx, as deploy/ has it (needs nginx)
+	@PATH="$$PATH:/usr/sbin:/usr/local/sbin" command -v nginx >/dev/null || { echo "test-cluster needs nginx on the PATH (your system's package: apt-get install nginx, dnf install nginx, brew install nginx); it need not run" >&2; exit 1; }
+	$(BIN)/python -m pytest -m cluster $(ARGS) tests/cluster
 
 SUITE := tests/conformance/node_modules/installed
 
