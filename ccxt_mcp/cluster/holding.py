@@ -4,10 +4,10 @@ Owns: the leases of one node, and whether each is surely held by the node's own 
 Refuses: what they are for, and to believe that a lease is held because nobody has said otherwise: a
 process that slept finds out before its next send, not after it.
 
-A lease lasts ``LENGTH`` seconds of the store's clock and is renewed every ``RENEW``. What is left of
-it is counted from before the store was asked, so this node's idea ends no later than the store's;
-``MARGIN`` is kept for what lies between a check and the bytes on the wire. A process that stops for
-longer than that margin exactly there sends once without the lease: that window remains.
+A lease lasts ``LENGTH`` seconds of the store's clock and is renewed every ``RENEW``. What is left
+of it is counted from before the store was asked, so this node's idea ends no later than the
+store's; ``MARGIN`` is kept for what lies between a check and the bytes on the wire. A process that
+stops for longer than that margin exactly there sends once without the lease: that window remains.
 """
 
 from __future__ import annotations
@@ -93,8 +93,8 @@ HELD: ContextVar[tuple[Holding, ...]] = ContextVar("ccxt_mcp_held", default=())
 
 
 def check_held() -> None:
-    """Immediately before each send. Raises ``Failure`` where a lease of the call may be another's by
-    now."""
+    """Immediately before each send. Raises ``Failure`` where a lease of the call may be another's
+    by now."""
     for each in HELD.get():
         each.check()
 

@@ -63,6 +63,7 @@ class Node:
             await asyncio.wait(self._under_way, timeout=_TO_END)
         for task in list(self._under_way):
             task.cancel()
+        await self.store.mail.unlisten(self.id)
 
     def later(self, work: Coroutine[Any, Any, Any]) -> None:
         """Do this without anybody waiting. A store that is away is no error here: all that is kept

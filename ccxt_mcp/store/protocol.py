@@ -22,6 +22,9 @@ from typing import Protocol
 from ccxt_mcp.mechanisms.ledger import Rules
 
 __all__ = [
+    "LATENCIES",
+    "LATENCY",
+    "MARK_LIFE",
     "Budgets",
     "Claim",
     "Claimed",
@@ -38,6 +41,13 @@ __all__ = [
     "Store",
     "Values",
 ]
+
+
+LATENCY = "latencyMs"
+"""The counter that is no sum: its last ``LATENCIES`` values are kept."""
+LATENCIES = 64
+MARK_LIFE = 86_400.0
+"""Seconds for which a lease's mark is remembered after its last use."""
 
 
 class Claim(StrEnum):
@@ -81,7 +91,9 @@ class Leases(Protocol):
     which is the same claim as long as the token is.
 
     A store that was found empty grants nothing for one ``length``: whoever held a lease that was
-    forgotten has noticed by then.
+    forgotten has noticed by then. Claims stand in line meanwhile.
+
+    A record of the same name lives at least as long as its lease is held or its claims are in line.
     """
 
     async def claim(
@@ -95,10 +107,11 @@ class Leases(Protocol):
         record: bool = False,
         ttl: float = 0.0,
     ) -> Claimed:
-        """Take the lease, or stand in line; repeated, the same claim.
+        """Take the lease, or stand in line; repeated, the same claim, and the holder's is renewed.
+        Where the record is missing the token neither holds nor waits any more.
 
         Args:
-            node: who is told when it is granted later.
+            node: who is told when it is granted later; noted as having parts of the record.
             length: seconds of the lease. A claim in line is dropped if not repeated as long.
             reserve: raises the mark to this when granted, before the caller uses numbers.
             record: whether a record of this name has to be there; its life becomes ``ttl``.
@@ -122,7 +135,7 @@ class Leases(Protocol):
             length: seconds for the next holder's lease.
             mark: the number really used, which replaces what was reserved by the same claim.
             tally: added to the counters of the record of that name, if there is one;
-                ``latencyMs`` is kept as one of its last 64 latencies instead.
+                ``LATENCY`` is kept as one of its last latencies instead.
         """
 
 
@@ -132,11 +145,12 @@ class Record:
 
     Attributes:
         data: as written last.
-        version: rises with each write; 1 at first.
+        version: rises with each write, and is above that of any earlier record of the name.
         age: seconds since it was opened.
-        idle: seconds since it was last used.
+        idle: seconds since it was last used: opened, written, touched, or its lease claimed,
+            renewed or released.
         tally: counters.
-        latencies: the last 64 in milliseconds, in no order.
+        latencies: the last ``LATENCIES`` in milliseconds, in no order.
         held: whether its lease is held.
         nodes: those that have asked for it, and may have parts of it.
     """
@@ -163,7 +177,8 @@ class Records(Protocol):
     """Small documents that live as long as they are used."""
 
     async def open(self, name: str, data: bytes, *, node: str, ttl: float) -> Opened:
-        """Make a record, or find the one that is there. The node is noted as having parts of it."""
+        """Make a record, or find the one that is there. The node is noted as having parts of it.
+        A record that was there is seen as it was before."""
 
     async def read(self, name: str, *, node: str | None = None) -> Record | None:
         """The record; ``node`` is noted as having parts of it."""
@@ -172,7 +187,7 @@ class Records(Protocol):
         """Replace its data; the new version, None where there is no record (any more)."""
 
     async def touch(self, names: Sequence[str], *, ttl: float) -> list[bool]:
-        """Let them live for ``ttl`` from now; which of them are still there."""
+        """Let them live for ``ttl`` from now; which of them are still there. Atomic for each."""
 
     async def remove(self, name: str) -> frozenset[str] | None:
         """End it; the nodes that may have parts of it, None where there is none. Its lease stays
@@ -185,7 +200,8 @@ class Roster(Protocol):
     async def join(
         self, roster: str, member: str, *, ttl: float, most: int
     ) -> tuple[bool, str | None]:
-        """Become a member, or stay one; False at the bound, with the member longest untouched."""
+        """Become a member, or stay one; False at the bound, with the member whose time ends first:
+        the one longest untouched, where all have the same ``ttl``."""
 
     async def leave(self, roster: str, member: str) -> None:
         """Be a member no more."""
@@ -217,14 +233,15 @@ class Values(Protocol):
     ) -> Consulted:
         """A value at most ``max_age`` seconds old, or the duty to fetch it, or neither: somebody
         else fetches it since less than ``max_age``. The waiting node hears ``deposited <name>`` by
-        mail when that ends; a fetcher that has not ended after ``patience`` seconds is given up."""
+        mail when that ends; a fetcher that has not ended after ``patience`` seconds is given up,
+        of which nobody is told: the next to ask has the duty."""
 
     async def deposit(self, name: str, token: str, value: bytes | None, *, ttl: float) -> None:
         """What the fetching came to, None for a failure; ignored where the duty has passed on.
         The value's age counts from the ``consult`` that gave the duty."""
 
     async def discard(self, name: str) -> None:
-        """Forget the value."""
+        """Forget the value, and ignore what is being fetched: those who wait are told."""
 
     async def once(self, name: str, value: bytes, *, ttl: float) -> bytes:
         """The value that is there, else this one from now on: all who ask get the same."""
@@ -275,10 +292,12 @@ class Logs(Protocol):
     """Short histories that many read on, each from where it was."""
 
     async def append(self, log: str, entry: bytes, *, most: int, size: int, ttl: float) -> int:
-        """Add an entry and keep at most ``most`` and ``size`` bytes; its number, which rises."""
+        """Add an entry and keep at most ``most`` and ``size`` bytes; its number, which rises, with
+        gaps."""
 
     async def after(self, log: str, number: int) -> tuple[list[tuple[int, bytes]], bool]:
-        """All entries after a number; and whether none between was dropped."""
+        """All entries after a number (0: from the first on); and whether none between was dropped.
+        Of a log that has expired since, all were."""
 
     async def drop(self, log: str) -> None:
         """Forget it."""
@@ -290,6 +309,9 @@ class Mail(Protocol):
     async def listen(self, node: str, heard: Callable[[str], None]) -> None:
         """From now on call ``heard`` with each message to this node or to all, in the order in
         which they came; and with an empty one when messages may have been missed."""
+
+    async def unlisten(self, node: str) -> None:
+        """Call nothing for this node any more."""
 
     async def tell(self, node: str, message: str) -> bool:
         """Send to one node; whether anybody listened."""
