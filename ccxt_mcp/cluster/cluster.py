@@ -5,9 +5,14 @@ Owns: in which order the parts begin and end. Refuses: what they do.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
+
 from ccxt_mcp.cluster.holding import Leaseholder
 from ccxt_mcp.cluster.node import Node
 from ccxt_mcp.settings import Settings
+from ccxt_mcp.settings.loading import refuse
+from ccxt_mcp.settings.references import SecretUnavailableError, resolve_secret
 from ccxt_mcp.store.opening import store_at
 from ccxt_mcp.store.protocol import Store
 
@@ -27,17 +32,26 @@ class Cluster:
         self.leases = Leaseholder(self.node)
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> Cluster | None:
+    def from_settings(
+        cls, settings: Settings, environ: Mapping[str, str] | None = None
+    ) -> Cluster | None:
         """The cluster that ``store_url`` names; None where a process is on its own.
 
         Raises:
-            ConfigurationError: the URL cannot be used, or the extra `redis` is not installed.
+            ConfigurationError: the URL cannot be had or used, or the extra `redis` is not
+                installed.
         """
         if settings.store_url is None:
             return None
+        try:
+            url = resolve_secret(
+                settings.store_url.get_secret_value(), os.environ if environ is None else environ
+            )
+        except SecretUnavailableError as unavailable:
+            refuse([f"store_url: {unavailable}"])
         return cls(
             store_at(
-                settings.store_url.get_secret_value(),
+                url,
                 prefix=settings.store_prefix,
                 timeout=settings.store_timeout,
             )
