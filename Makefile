@@ -98,7 +98,7 @@ soak: $(VENV)/dev ## load with faults, a hanging exchange, limits at full speed,
 	$(BIN)/python -m benchmarks.pool --calls 1000
 
 lock: $(VENV)/dev ## resolve the dependencies anew
-	$(BIN)/python -m uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url --quiet pyproject.toml --group build -o requirements.lock
+	$(BIN)/python -m uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url --quiet pyproject.toml --extra redis --group build -o requirements.lock
 	$(BIN)/python -m uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url --quiet -c requirements.lock pyproject.toml --group dev -o requirements-dev.lock
 	$(BIN)/python -m uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url --quiet examples/langgraph/requirements.in -o examples/langgraph/requirements.txt
 
