@@ -15,6 +15,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict
+from functools import partial
 from importlib.metadata import version
 from typing import Any, Protocol
 
@@ -32,6 +33,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ccxt_mcp import __version__
 from ccxt_mcp.api.endpoint import API_PATH, Api
 from ccxt_mcp.callers import Tokens
+from ccxt_mcp.cluster.cluster import Cluster
+from ccxt_mcp.cluster.membership import Status
 from ccxt_mcp.connections.limits import ConnectionLimits
 from ccxt_mcp.connections.registry import Connections
 from ccxt_mcp.ops.exposition import State, metrics_route
@@ -39,6 +42,7 @@ from ccxt_mcp.ops.health import health_routes, sees_sessions
 from ccxt_mcp.ops.lag import watch_loop
 from ccxt_mcp.ops.metrics import Metrics
 from ccxt_mcp.product import Product, assemble
+from ccxt_mcp.replica import introduce, joined, of_all
 from ccxt_mcp.settings import Settings, load_settings
 from ccxt_mcp.tools.boundary import failure_result
 from ccxt_mcp.transport.endpoint import Endpoint
@@ -107,19 +111,22 @@ def create_app(
     mcp_server: Server[Any] | HighLevelServer | None = None,
     *,
     product: Product | None = None,
+    cluster: Cluster | None = None,
 ) -> Starlette:
     """An ASGI application: ``/mcp``, ``/health``, ``/live``, ``/ready`` and ``/metrics``.
 
     The product's own tools are at ``/api`` as well, by plain HTTP.
 
-    For whoever serves it, ``app.state`` holds ``connections`` (the clients' bounds and counts) and
-    ``drain``.
+    For whoever serves it, ``app.state`` holds ``connections`` (the clients' bounds and counts),
+    ``drain`` and ``cluster``.
 
     Args:
         settings: from files and the environment when omitted (``load_settings``).
         mcp_server: any MCP server object of the SDK, low-level ``Server`` or ``MCPServer``, to be
             served by this transport instead of the product's own tools.
         product: a product that was assembled before, instead of one from ``settings``.
+        cluster: the other replicas, instead of those that ``store_url`` names; with a product, the
+            one that it was assembled with. Started and stopped here.
 
     Raises:
         ConfigurationError: the settings, an account, a token or a profile cannot be used.
@@ -128,8 +135,10 @@ def create_app(
         settings = product.settings
     elif settings is None:
         settings = load_settings()
+    if cluster is None:
+        cluster = Cluster.from_settings(settings) if product is None else product.cluster
     if mcp_server is None:
-        product = product or assemble(settings)
+        product = product or assemble(settings, cluster=cluster)
         server, tokens = product.server, product.tokens
     else:
         server, tokens = _low_level(mcp_server), Tokens.from_settings(settings)
@@ -202,10 +211,14 @@ def create_app(
             calls=None if admission is None else (admission.running, admission.waiting),
             exchanges={} if product is None else product.gateway.snapshot(),
             connections=asdict(connections.counts),
+            store=None
+            if cluster is None
+            else {**cluster.trips.snapshot(), "nodes": cluster.membership.known},
         )
 
     def ready() -> bool:
-        return lifespan.running and not gate.draining
+        reached = cluster is None or cluster.trips.reached
+        return lifespan.running and not gate.draining and reached
 
     def may_see_all(request: Request) -> bool:
         peer = peer_of(request.scope)
@@ -217,7 +230,9 @@ def create_app(
 
     @asynccontextmanager
     async def run(_: Starlette) -> AsyncIterator[None]:
-        async with lifespan.run():
+        async with joined(cluster), lifespan.run():
+            if cluster is not None:
+                cluster.membership.turn(Status.RUNNING)
             tasks = (
                 asyncio.create_task(_sweep(registry, settings.session_idle_timeout)),
                 asyncio.create_task(watch_loop(metrics.lag)),
@@ -228,6 +243,15 @@ def create_app(
                 for task in tasks:
                     task.cancel()
 
+    if cluster is not None:
+        introduce(
+            cluster,
+            settings,
+            lambda: {
+                "calls": gate.serving if product is None else product.calls.admission.running,
+                "sessions": len(registry),
+            },
+        )
     middleware = [
         Middleware(
             Guard,
@@ -255,7 +279,13 @@ def create_app(
     app = Starlette(
         routes=[
             Route("/", _front_page),
-            *health_routes(snapshot, ready=ready, may_see_all=may_see_all),
+            *health_routes(
+                snapshot,
+                ready=ready,
+                may_see_all=may_see_all,
+                others=None if cluster is None else partial(of_all, cluster),
+                away=None if cluster is None else lambda: cluster.trips.away,
+            ),
             metrics_route(metrics, state, build=_build(), may_see_all=may_see_all),
         ],
         middleware=middleware,
@@ -268,6 +298,8 @@ def create_app(
 
     async def drain(grace: float) -> None:
         """Take no more work; return when what is under way has ended, at most ``grace`` seconds."""
+        if cluster is not None:
+            cluster.membership.turn(Status.DRAINING)
         done = asyncio.create_task(gate.drain(grace))
         await asyncio.sleep(0)
         registry.close_streams()
@@ -277,6 +309,7 @@ def create_app(
     app.state.connections = connections
     app.state.metrics = metrics
     app.state.drain = drain
+    app.state.cluster = cluster
     return app
 
 

@@ -42,6 +42,7 @@ def add_to(commands: Commands) -> None:
 async def _serve(arguments: argparse.Namespace) -> None:
     single_exchanges()
     from ccxt_mcp.app import MCP_PATH, create_app
+    from ccxt_mcp.cluster.cluster import Cluster
     from ccxt_mcp.ops.logs import configure_logging
     from ccxt_mcp.ops.traces import export_traces
     from ccxt_mcp.product import assemble
@@ -55,7 +56,7 @@ async def _serve(arguments: argparse.Namespace) -> None:
     }
     settings = load_settings(arguments.config, **given)
     check_exposure(settings)
-    product = assemble(settings, on_progress=say)
+    product = assemble(settings, on_progress=say, cluster=Cluster.from_settings(settings))
     configure_logging(settings.log_level, settings.log_format, product.redactor)
     app = create_app(product=product)
     listener = bind(settings.host, settings.port)

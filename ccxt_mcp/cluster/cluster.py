@@ -9,10 +9,13 @@ import os
 from collections.abc import Mapping
 
 from ccxt_mcp.cluster.holding import Leaseholder
+from ccxt_mcp.cluster.membership import Membership
 from ccxt_mcp.cluster.node import Node
+from ccxt_mcp.cluster.sharing import Sharing
 from ccxt_mcp.settings import Settings
 from ccxt_mcp.settings.loading import refuse
 from ccxt_mcp.settings.references import SecretUnavailableError, resolve_secret
+from ccxt_mcp.store.measured import Measured, Trips
 from ccxt_mcp.store.opening import store_at
 from ccxt_mcp.store.protocol import Store
 
@@ -20,16 +23,19 @@ __all__ = ["Cluster"]
 
 
 class Cluster:
-    """A node, its leases, and the store behind both.
+    """A node with what it holds and shares, and the store behind it.
 
     Args:
         store: shared by all replicas; opened and closed here.
     """
 
     def __init__(self, store: Store, node_id: str | None = None) -> None:
-        self.store = store
-        self.node = Node(store, node_id)
+        self.trips = Trips()
+        self.store: Store = Measured(store, self.trips)
+        self.node = Node(self.store, node_id)
         self.leases = Leaseholder(self.node)
+        self.sharing = Sharing(self.node)
+        self.membership = Membership(self.node)
 
     @classmethod
     def from_settings(
@@ -62,9 +68,11 @@ class Cluster:
         await self.store.open()
         await self.node.start()
         await self.leases.start()
+        await self.membership.start()
 
     async def stop(self) -> None:
         """End; what was said last arrives."""
+        await self.membership.stop()
         await self.leases.stop()
         await self.node.stop()
         await self.store.close()

@@ -138,6 +138,7 @@ class Leaseholder:
         name: str,
         *,
         reserve: int = 0,
+        ahead: int = 0,
         record: bool = False,
         ttl: float = 0.0,
         on_loss: Callable[[], None] | None = None,
@@ -161,6 +162,7 @@ class Leaseholder:
                     node=self._node.id,
                     length=LENGTH,
                     reserve=reserve,
+                    ahead=ahead,
                     record=record,
                     ttl=ttl,
                 )

@@ -14,9 +14,11 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
+from ccxt_mcp.cluster.sharing import Sharing
 from ccxt_mcp.errors import Code, Failure
 from ccxt_mcp.exchanges.catalog import ExchangeFacts, catalog
 from ccxt_mcp.exchanges.clocks import Reading
+from ccxt_mcp.exchanges.common_tables import CommonTables
 from ccxt_mcp.exchanges.fetching import Fetching
 from ccxt_mcp.exchanges.http import trusting
 from ccxt_mcp.exchanges.lease import Lease
@@ -51,6 +53,7 @@ class Gateway:
         limits: the authority over rate limits; by default one with the published rules.
         load_apart: whether market tables are loaded in processes of their own. A load in this one
             holds its event loop, half a second for 3,600 markets, and keeps nothing on disk.
+        sharing: with the other replicas; None where this process is on its own.
 
     Bound to the event loop that it is first used in. Mutable: ``_rooms`` (one per profile in
     use), ``_tls`` (one context per certificate file).
@@ -69,6 +72,7 @@ class Gateway:
         policy: Policy | None = None,
         limits: Limits | None = None,
         load_apart: bool = True,
+        sharing: Sharing | None = None,
     ) -> None:
         self._profiles = dict(profiles)
         self._rooms: dict[str, ExchangeRoom] = {}
@@ -77,6 +81,10 @@ class Gateway:
         self._nonces = NonceLanes(data_dir)
         timeout_ms, progress = round(ccxt_timeout * 1000), on_progress or _silent
         shelf = None if data_dir is None else Shelf(data_dir, progress)
+        policy = policy or Policy(max_age=market_max_age)
+        common = None
+        if sharing is not None:
+            common = CommonTables(sharing, keep=policy.max_age, progress=progress)
         self._around = Surroundings(
             timeout_ms=timeout_ms,
             redact=redact,
@@ -84,10 +92,8 @@ class Gateway:
             tls=self._trusting,
             nonces=self._nonces,
             limits=limits or Limits(),
-            fetching=Fetching(timeout_ms, redact, progress, shelf, apart=load_apart),
-            library=Library(
-                policy or Policy(max_age=market_max_age), shelf.frames if shelf else None
-            ),
+            fetching=Fetching(timeout_ms, redact, progress, shelf, apart=load_apart, common=common),
+            library=Library(policy, shelf.frames if shelf else None),
             residents=Residents(max_exchanges_loaded),
         )
 
@@ -133,6 +139,11 @@ class Gateway:
     def facts(self, name: str) -> ExchangeFacts:
         """What CCXT says about a profile's exchange. Loads nothing."""
         return self._facts_of(self.profile(name))
+
+    def fingerprint(self, name: str) -> str:
+        """What a profile's public answers depend on, as a hash: equal wherever they are the
+        same."""
+        return self._room(name).fingerprint
 
     def listing(self, name: str) -> Listing | None:
         """What a profile's exchange lists, if that is known without waiting; else take a lease."""

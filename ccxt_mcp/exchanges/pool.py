@@ -99,7 +99,7 @@ class ExchangeRoom:
         self._pacing = self._paced(None, None)
         self._blank: Mould | None = None
         self._session: RoutedSession | None = None
-        self._fingerprint = fingerprint(
+        self.fingerprint = fingerprint(
             profile.exchange,
             base_url=None if profile.base_url is None else str(profile.base_url),
             sandbox=profile.sandbox,
@@ -273,10 +273,14 @@ class ExchangeRoom:
                 details={"missing": missing},
             )
 
-    async def fetch(self) -> Tables:
+    async def fetch(self, max_age: float) -> Tables:
         """Have the tables loaded from the exchange; for the keeper of tables."""
         return await self._around.fetching.fetch(
-            self.profile, self._fingerprint, pacing=self._pacing, connect=self._alive.get
+            self.profile,
+            self.fingerprint,
+            pacing=self._pacing,
+            connect=self._alive.get,
+            max_age=max_age,
         )
 
     async def reach(self) -> Reached:
@@ -330,7 +334,7 @@ class ExchangeRoom:
                 raise shutting_down(self.profile.name)
             if self._source is None:
                 self._source = self._around.library.join(
-                    self._fingerprint, self.profile.exchange, self
+                    self.fingerprint, self.profile.exchange, self
                 )
             source = self._source
             # The tables are read or loaded while the class is imported.

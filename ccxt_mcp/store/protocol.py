@@ -104,6 +104,7 @@ class Leases(Protocol):
         node: str,
         length: float,
         reserve: int = 0,
+        ahead: int = 0,
         record: bool = False,
         ttl: float = 0.0,
     ) -> Claimed:
@@ -114,6 +115,7 @@ class Leases(Protocol):
             node: who is told when it is granted later; noted as having parts of the record.
             length: seconds of the lease. A claim in line is dropped if not repeated as long.
             reserve: raises the mark to this when granted, before the caller uses numbers.
+            ahead: raises it at least so far above what it was before this claim.
             record: whether a record of this name has to be there; its life becomes ``ttl``.
         """
 
@@ -336,14 +338,22 @@ class Nodes(Protocol):
 class Store(Protocol):
     """One store with its parts."""
 
-    leases: Leases
-    records: Records
-    roster: Roster
-    values: Values
-    budgets: Budgets
-    logs: Logs
-    mail: Mail
-    nodes: Nodes
+    @property
+    def leases(self) -> Leases: ...
+    @property
+    def records(self) -> Records: ...
+    @property
+    def roster(self) -> Roster: ...
+    @property
+    def values(self) -> Values: ...
+    @property
+    def budgets(self) -> Budgets: ...
+    @property
+    def logs(self) -> Logs: ...
+    @property
+    def mail(self) -> Mail: ...
+    @property
+    def nodes(self) -> Nodes: ...
 
     async def open(self) -> None:
         """Make ready to connect. Does not raise where the store is away: ``ping`` tells."""

@@ -64,11 +64,17 @@ class Boundary:
     Args:
         calls: runs the bodies.
         tools: in the order in which they are listed; names are unique.
+
+    Those of a set that the settings leave to other replicas are known by name, and that is all.
     """
 
     def __init__(self, calls: Calls, tools: Iterable[Tool]) -> None:
         self._calls = calls
-        self._tools: Mapping[str, Tool] = {tool.name: tool for tool in tools}
+        served, every = calls.settings.toolsets, tuple(tools)
+        self._tools: Mapping[str, Tool] = {
+            tool.name: tool for tool in every if tool.toolset is None or tool.toolset in served
+        }
+        self._elsewhere = {tool.name for tool in every} - self._tools.keys()
         self._names = tuple(self._tools)
         self.listing: dict[str, Any] = {
             "tools": listing(self._tools.values()),
@@ -153,7 +159,19 @@ class Boundary:
                 fields = _line(call, caller, named, elapsed * 1000, outcome)
                 _log.info("call", extra={"fields": fields})
 
+    def serves(self, *names: str) -> bool:
+        """Whether all of these tools can be called here."""
+        return all(name in self._tools for name in names)
+
     def _unknown(self, name: str) -> Failure:
+        if name in self._elsewhere:
+            served = ", ".join(self._calls.settings.toolsets)
+            return Failure(
+                Code.UNKNOWN_TOOL,
+                f"`{name}` is not served by this node, whose tool sets are: {served}.",
+                hint="Lead calls by their tool (header `Mcp-Name`) to a node that serves it, or"
+                f" widen `toolsets` in this one's configuration. Tools: {', '.join(self._names)}.",
+            )
         return Failure(
             Code.UNKNOWN_TOOL,
             f"`{shown_name(name)}` is not a tool{did_you_mean(name, self._names)}.",

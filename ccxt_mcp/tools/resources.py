@@ -71,7 +71,8 @@ class Resources:
     ) -> types.ListResourcesResult:
         """The result of ``resources/list``."""
         one_page(params)
-        return types.ListResourcesResult(resources=list(RESOURCES))
+        served = [each for each in RESOURCES if self._boundary.serves(_behind(str(each.uri))[0])]
+        return types.ListResourcesResult(resources=served)
 
     async def templates(
         self, ctx: ServerRequestContext[Any], params: types.PaginatedRequestParams | None

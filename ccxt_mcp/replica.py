@@ -1,0 +1,62 @@
+"""The application as one of several replicas.
+
+Owns: when the node of an application begins and ends, what it says of itself, and what ``/health``
+says of all. Refuses: behaviour of its own; what replicas share is in the rooms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from ccxt_mcp import __version__
+from ccxt_mcp.cluster.cluster import Cluster
+from ccxt_mcp.errors import Failure
+from ccxt_mcp.settings import Settings
+
+__all__ = ["introduce", "joined", "of_all"]
+
+
+@asynccontextmanager
+async def joined(cluster: Cluster | None) -> AsyncIterator[None]:
+    """The node begins before everything that uses it, and ends after it."""
+    if cluster is None:
+        yield
+        return
+    await cluster.start()
+    try:
+        yield
+    finally:
+        await cluster.stop()
+
+
+def introduce(cluster: Cluster, settings: Settings, load: Callable[[], Mapping[str, int]]) -> None:
+    """Have the node say what it is; ``load`` is what it has to do now: ``calls``, ``sessions``."""
+    cluster.membership.address = settings.node_address or f"{settings.host}:{settings.port}"
+    cluster.membership.introduce(
+        {
+            "version": __version__,
+            "toolsets": [each.value for each in settings.toolsets],
+            "max": {"calls": settings.max_calls, "sessions": settings.max_sessions},
+        },
+        load,
+    )
+
+
+async def of_all(cluster: Cluster, limit: int, offset: int) -> dict[str, Any]:
+    """What ``/health`` says of all replicas. Without the store, of this one."""
+    try:
+        nodes = await cluster.membership.all()
+    except Failure:
+        nodes = [{"id": cluster.node.id, **cluster.membership.said()}]
+    trips = cluster.trips
+    return {
+        "node": cluster.node.id,
+        "nodes": nodes,
+        "store": {
+            "up": trips.up,
+            "awaySeconds": round(trips.away, 1),
+            "roundTrips": trips.total,
+        },
+    }
