@@ -130,7 +130,7 @@ class Membership:
             pause = BEAT
             try:
                 await self._node.store.nodes.beat(self._node.id, orjson.dumps(self.said()), ttl=TTL)
-                if number % _COUNT == 0:
+                if self.known is None or number % _COUNT == 0:
                     await self.all()
             except Failure:
                 pause = _AGAIN
