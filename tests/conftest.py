@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.redis_server import NO_BINARY, RedisServer, running_redis, server_binary
+from benchmarks.store_server import NOT_FOUND, StoreServer
+from tests.redis_server import RedisServer, running_redis
 from tests.tracing import Spans, recorded
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -32,26 +33,24 @@ def spans() -> Iterator[Spans]:
 
 
 @pytest.fixture(scope="session")
-def redis_binary() -> str:
-    """A server's program; where there is none, the test is skipped."""
-    binary = server_binary()
-    if binary is None:
-        pytest.skip(NO_BINARY)
-    return binary
+def redis_there() -> None:
+    """Where there is no server to start, the test is skipped."""
+    if not StoreServer.found():
+        pytest.skip(NOT_FOUND)
 
 
 @pytest.fixture(scope="session")
 def redis_server(
-    redis_binary: str, tmp_path_factory: pytest.TempPathFactory
+    redis_there: None, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[RedisServer]:
     """A real server on loopback, one for all tests of a process: each takes a prefix of its own,
     and disturbs nobody but itself."""
-    with running_redis(redis_binary, tmp_path_factory.mktemp("redis")) as server:
+    with running_redis(tmp_path_factory.mktemp("redis")) as server:
         yield server
 
 
 @pytest.fixture
-def own_redis(redis_binary: str, tmp_path: Path) -> Iterator[RedisServer]:
+def own_redis(redis_there: None, tmp_path: Path) -> Iterator[RedisServer]:
     """A server of the test's own, which it may stop, pause and fill."""
-    with running_redis(redis_binary, tmp_path) as server:
+    with running_redis(tmp_path) as server:
         yield server

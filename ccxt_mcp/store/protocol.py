@@ -205,6 +205,9 @@ class Roster(Protocol):
         """Become a member, or stay one; False at the bound, with the member whose time ends first:
         the one longest untouched, where all have the same ``ttl``."""
 
+    async def touch(self, roster: str, members: Sequence[str], *, ttl: float) -> None:
+        """Let those of them that are members stay it for ``ttl`` from now."""
+
     async def leave(self, roster: str, member: str) -> None:
         """Be a member no more."""
 

@@ -5,6 +5,8 @@ Owns: the words of their scripts. Refuses: what their members and entries mean.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ccxt_mcp.store.redis.keys import Keys, micro
 from ccxt_mcp.store.redis.scripts import Script
 from ccxt_mcp.store.redis.wire import Wire
@@ -12,6 +14,7 @@ from ccxt_mcp.store.redis.wire import Wire
 __all__ = ["RedisLogs", "RedisNodes", "RedisRoster"]
 
 _JOIN = Script("join", "roster")
+_STAY = Script("stay", "roster")
 _LEAVE = Script("leave")
 _PAGE = Script("page", "roster")
 _APPEND = Script("append")
@@ -34,6 +37,10 @@ class RedisRoster:
     ) -> tuple[bool, str | None]:
         reply = await self._wire.run(_JOIN, self._of(roster), (member, micro(ttl), most))
         return bool(reply[0]), reply[1].decode() if len(reply) > 1 else None
+
+    async def touch(self, roster: str, members: Sequence[str], *, ttl: float) -> None:
+        if members:
+            await self._wire.run(_STAY, self._of(roster), (micro(ttl), *members))
 
     async def leave(self, roster: str, member: str) -> None:
         await self._wire.run(_LEAVE, self._of(roster), (member,))

@@ -79,8 +79,8 @@ def _link(target: Target, common: dict[str, Any], timeout: float) -> Link:
                 startup_nodes=[ClusterNode(host, port) for host, port in target.hosts],
                 ssl=target.tls,
                 max_connections=most,
-                cluster_error_retry_attempts=1,
-                **{key: value for key, value in common.items() if key != "retry"},
+                # A slot that has moved is asked for at its new place.
+                **common | {"retry": Retry(NoBackoff(), 1)},
             )
         )
     if target.kind == "sentinel":

@@ -40,7 +40,7 @@ class RedisWorld(World):
         await asyncio.sleep(seconds)
 
     async def flush(self) -> None:
-        self._server.young(self._prefix)
+        self._server.forget(self._prefix)
 
 
 @pytest.fixture(params=["memory", "redis"])

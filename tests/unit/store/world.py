@@ -10,7 +10,7 @@ from ccxt_mcp.store.protocol import Claimed, Store
 
 __all__ = ["LENGTH", "World", "until"]
 
-LENGTH = 0.3
+LENGTH = 0.6
 """Seconds of a lease in these tests."""
 
 

@@ -1,0 +1,185 @@
+"""Both stores give the same answers to the same questions, where time does not matter."""
+
+from __future__ import annotations
+
+import random
+import secrets
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from ccxt_mcp.store.memory import MemoryStore
+from ccxt_mcp.store.opening import store_at
+from ccxt_mcp.store.protocol import Claimed, Consulted, Opened, Record, Store
+from tests.redis_server import RedisServer
+from tests.unit.store.world import until
+
+_NAMES = ("x", "y", "z:1", "ä")
+_LONG = 1000.0
+
+
+class _Player:
+    """One store, to which moves are put; what it said, without times and numbers of its own."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.heard: list[str] = []
+        self._numbers: list[int] = [0]
+
+    def has_heard_all(self) -> bool:
+        return sum(each.endswith(" end") for each in self.heard) == 2
+
+    async def play(self, move: str, chance: random.Random) -> Any:
+        return self._plain(await getattr(self, move)(chance, chance.choice(_NAMES)))
+
+    def _plain(self, said: Any) -> Any:
+        if isinstance(said, Claimed):
+            return said.state, said.mark, bool(said.version), said.left > 0, said.wait > 0
+        if isinstance(said, Opened):
+            return said.made, self._plain(said.record)
+        if isinstance(said, Record):
+            latencies = sorted(said.latencies)
+            return said.data, dict(said.tally), latencies, said.held, sorted(said.nodes)
+        if isinstance(said, Consulted):
+            return said.value, said.mine
+        return said
+
+    async def claim(self, chance: random.Random, name: str) -> Claimed:
+        return await self.store.leases.claim(
+            name,
+            f"t{chance.randrange(5)}",
+            node=chance.choice("ab"),
+            length=_LONG,
+            reserve=chance.choice((0, 5, 10**18 + chance.randrange(10))),
+            ahead=chance.choice((0, 3)),
+            record=chance.random() < 0.5,
+            ttl=_LONG,
+        )
+
+    async def renew(self, chance: random.Random, name: str) -> bool:
+        token = f"t{chance.randrange(5)}"
+        return await self.store.leases.renew(name, token, length=_LONG)
+
+    async def release(self, chance: random.Random, name: str) -> None:
+        await self.store.leases.release(
+            name,
+            f"t{chance.randrange(5)}",
+            length=_LONG,
+            mark=chance.choice((None, 7, 10**18)),
+            tally=chance.choice((None, {"calls": 1.0, "latencyMs": 2.5})),
+        )
+
+    async def open(self, chance: random.Random, name: str) -> Opened:
+        data = bytes([chance.randrange(256)])
+        return await self.store.records.open(name, data, node=chance.choice("ab"), ttl=_LONG)
+
+    async def read(self, chance: random.Random, name: str) -> Record | None:
+        return await self.store.records.read(name, node=chance.choice((None, "c")))
+
+    async def write(self, chance: random.Random, name: str) -> bool:
+        return bool(await self.store.records.write(name, b"w", ttl=_LONG))
+
+    async def touch(self, chance: random.Random, name: str) -> list[bool]:
+        return await self.store.records.touch([name, *_NAMES], ttl=_LONG)
+
+    async def remove(self, chance: random.Random, name: str) -> Any:
+        nodes = await self.store.records.remove(name)
+        return None if nodes is None else sorted(nodes)
+
+    async def join(self, chance: random.Random, name: str) -> Any:
+        member = f"m{chance.randrange(6)}"
+        # Which of them is the oldest hangs on steps of the clock that memory may not see.
+        return (await self.store.roster.join(name, member, ttl=_LONG, most=4))[0]
+
+    async def stay(self, chance: random.Random, name: str) -> None:
+        await self.store.roster.touch(name, ["m0", "m3"], ttl=_LONG)
+
+    async def leave(self, chance: random.Random, name: str) -> None:
+        await self.store.roster.leave(name, f"m{chance.randrange(6)}")
+
+    async def page(self, chance: random.Random, name: str) -> Any:
+        offset, limit = chance.randrange(4), chance.randrange(4)
+        return await self.store.roster.page(name, offset=offset, limit=limit)
+
+    async def consult(self, chance: random.Random, name: str) -> Consulted:
+        return await self.store.values.consult(
+            name, f"t{chance.randrange(4)}", node=chance.choice("ab"), max_age=_LONG, patience=_LONG
+        )
+
+    async def deposit(self, chance: random.Random, name: str) -> None:
+        value = chance.choice((None, b"v", b""))
+        await self.store.values.deposit(name, f"t{chance.randrange(4)}", value, ttl=_LONG)
+
+    async def discard(self, chance: random.Random, name: str) -> None:
+        await self.store.values.discard(name)
+
+    async def once(self, chance: random.Random, name: str) -> bytes:
+        return await self.store.values.once(name, bytes([chance.randrange(256)]), ttl=_LONG)
+
+    async def append(self, chance: random.Random, name: str) -> None:
+        self._numbers.append(
+            await self.store.logs.append(
+                name, b"e" * chance.randrange(40), most=4, size=100, ttl=_LONG
+            )
+        )
+
+    async def after(self, chance: random.Random, name: str) -> Any:
+        index = chance.randrange(len(self._numbers))
+        entries, whole = await self.store.logs.after(name, self._numbers[index])
+        return [(self._numbers.index(number), entry) for number, entry in entries], whole
+
+    async def drop(self, chance: random.Random, name: str) -> None:
+        await self.store.logs.drop(name)
+
+    async def beat(self, chance: random.Random, name: str) -> None:
+        await self.store.nodes.beat(name, bytes([chance.randrange(256)]), ttl=_LONG)
+
+    async def all(self, chance: random.Random, name: str) -> dict[str, bytes]:
+        return await self.store.nodes.all()
+
+    async def gone(self, chance: random.Random, name: str) -> None:
+        await self.store.nodes.gone(name)
+
+
+_MOVES = (
+    *("claim", "claim", "claim", "renew", "release", "release", "open", "open", "read", "write"),
+    *("touch", "remove", "join", "join", "stay", "leave", "page", "consult", "consult", "deposit"),
+    *("discard", "once", "append", "append", "append", "after", "after", "drop", "beat", "all"),
+    *("gone",),
+)
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_both_stores_say_the_same(seed: int, redis_server: RedisServer) -> None:
+    prefix = secrets.token_hex(6)
+    redis_server.come_of_age(prefix)
+    real = store_at(redis_server.url, prefix=prefix, timeout=3)
+    await real.open()
+    steps = iter(range(1, 10**9))
+    memory = MemoryStore(clock=lambda: next(steps) / 1_000_000)
+    players = [_Player(memory), _Player(real)]
+    try:
+        for player in players:
+            for node in ("a", "b"):
+                await player.store.mail.listen(node, _ear(player, node))
+        order = random.Random(seed)
+        for number in range(700):
+            move, draw = order.choice(_MOVES), order.random()
+            said = [await player.play(move, random.Random(draw)) for player in players]
+            assert said[0] == said[1], f"{move} as number {number}"
+        for player in players:
+            for node in ("a", "b"):
+                await player.store.mail.tell(node, "end")
+            await until(player.has_heard_all)
+        # Nodes are told of one ending in any order; each of them hears in order.
+        for node in ("a", "b"):
+            ours, theirs = ([m for m in p.heard if m.startswith(node)] for p in players)
+            assert ours == theirs
+        assert len(players[0].heard) > 10
+    finally:
+        await real.close()
+
+
+def _ear(player: _Player, node: str) -> Callable[[str], None]:
+    return lambda message: player.heard.append(f"{node} {message}")
