@@ -268,9 +268,11 @@ def test_a_pod_runs_without_privileges_and_within_the_bounds_to_begin_with() -> 
     settings = tomllib.loads(CONFIGURATIONS[1].read_text())
     assert settings["data_dir"] == mounted["data"]
     assert settings["store_url"].startswith(f"file:{mounted['secrets']}/")
-    assert container["env"] == [
-        {"name": "CCXT_MCP_CONFIG", "value": f"{mounted['config']}/ccxt-mcp.toml"}
-    ]
+    variables = {each["name"]: each.get("value") for each in container["env"]}
+    assert variables["CCXT_MCP_CONFIG"] == f"{mounted['config']}/ccxt-mcp.toml"
+    # What else is given is a setting, too.
+    for name in variables.keys() - {"CCXT_MCP_CONFIG", "POD_IP"}:
+        assert name.removeprefix("CCXT_MCP_").lower() in Settings.model_fields
     probes = ("startupProbe", "readinessProbe", "livenessProbe")
     asked = [container[probe]["httpGet"]["path"] for probe in probes]
     assert asked == ["/live", "/ready", "/live"]
