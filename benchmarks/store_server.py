@@ -46,13 +46,18 @@ class StoreServer:
     Args:
         options: of its command line.
         directory: for its log and what it may save; one of its own when omitted.
+        sentinel: the configuration file of a sentinel, which this is then.
 
     Mutable: ``process`` (None unless it runs), ``port`` (another one where it was taken at the
     first start).
     """
 
-    def __init__(self, *options: str, directory: Path | None = None) -> None:
-        self._options = options
+    def __init__(
+        self, *options: str, directory: Path | None = None, sentinel: Path | None = None
+    ) -> None:
+        keeping = ("--save", "", "--appendonly", "no")
+        self._options = (*keeping, *options) if sentinel is None else ("--sentinel", *options)
+        self._config = () if sentinel is None else (str(sentinel),)
         self._own = tempfile.TemporaryDirectory() if directory is None else None
         self._directory = Path(self._own.name) if self._own is not None else directory
         self.process: subprocess.Popen[bytes] | None = None
@@ -110,8 +115,8 @@ class StoreServer:
             with (self._directory / "log").open("ab") as log:
                 self.process = subprocess.Popen(
                     [
-                        *(binary, "--port", str(self.port), "--bind", "127.0.0.1"),
-                        *("--save", "", "--appendonly", "no", "--dir", str(self._directory)),
+                        *(binary, *self._config, "--port", str(self.port)),
+                        *("--bind", "127.0.0.1", "--dir", str(self._directory)),
                         *("--pidfile", str(self._directory / "pid"), *self._options),
                     ],
                     stdout=log,
@@ -163,7 +168,10 @@ class StoreServer:
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port: int = probe.getsockname()[1]
+        # A node of a cluster takes the port 10,000 above as well.
+        if port < 55_000:
+            return port

@@ -45,15 +45,20 @@ from ccxt_mcp.product import Product, assemble
 from ccxt_mcp.replica import introduce, joined, of_all
 from ccxt_mcp.settings import Settings, load_settings
 from ccxt_mcp.tools.boundary import failure_result
+from ccxt_mcp.tools.resources import refused
+from ccxt_mcp.transport.directory import Directory
 from ccxt_mcp.transport.endpoint import Endpoint
 from ccxt_mcp.transport.events import Replay
 from ccxt_mcp.transport.gate import Gate
 from ccxt_mcp.transport.guard import Guard, is_loopback, peer_of
 from ccxt_mcp.transport.lanes import queue_tool_calls
+from ccxt_mcp.transport.parts import Parts
 from ccxt_mcp.transport.refusal import Refusal
 from ccxt_mcp.transport.registry import Registry
 from ccxt_mcp.transport.session import utc
 from ccxt_mcp.transport.spans import open_spans_where_seen
+from ccxt_mcp.transport.subscribing import subscribe_resources
+from ccxt_mcp.transport.subscriptions import Quota
 
 __all__ = ["MCP_PATH", "HighLevelServer", "create_app"]
 
@@ -142,22 +147,12 @@ def create_app(
         server, tokens = product.server, product.tokens
     else:
         server, tokens = _low_level(mcp_server), Tokens.from_settings(settings)
-    registry = Registry(
-        max_sessions=settings.max_sessions,
-        max_per_client=settings.max_sessions_per_client,
-        idle_timeout=settings.session_idle_timeout,
-        adopt_named=settings.adopt_named_sessions,
-        lane_limit=settings.lane_queue_max,
-        lane_wait_max=settings.lane_wait_max,
-        replay=Replay(
-            events=settings.replay_events_max,
-            size=settings.replay_bytes_max,
-            window=settings.replay_window,
-        ),
-    )
+    registry = _registry(settings, cluster)
     documented = () if product is None else product.boundary.documented
     metrics = Metrics((tool["name"] for tool in documented), settings.exchanges)
     queue_tool_calls(server, refuse=failure_result)
+    if product is not None:
+        subscribe_resources(server, product.watching, refuse=refused)
     open_spans_where_seen(server)
     lifespan = _Lifespan(server, max_body=settings.max_body_bytes)
     gate = Gate()
@@ -194,6 +189,8 @@ def create_app(
             "offset": offset,
             "connections": connections.counts.open,
             "tasks": len(asyncio.all_tasks()),
+            "subscriptions": registry.quota.taken,
+            "polled": 0 if product is None else len(product.watching),
             "exchanges": {} if product is None else product.gateway.snapshot(),
         }
 
@@ -283,7 +280,7 @@ def create_app(
                 snapshot,
                 ready=ready,
                 may_see_all=may_see_all,
-                others=None if cluster is None else partial(of_all, cluster),
+                others=None if cluster is None else partial(of_all, cluster, registry.shared),
                 away=None if cluster is None else lambda: cluster.trips.away,
             ),
             metrics_route(metrics, state, build=_build(), may_see_all=may_see_all),
@@ -372,8 +369,36 @@ def _origin_pattern(origin: str) -> str:
     return re.escape(bare) + (r"(:\d+)?" if bare != origin else "")
 
 
+def _registry(settings: Settings, cluster: Cluster | None) -> Registry:
+    """The sessions of this process, or its parts of those of all replicas."""
+    bounds: dict[str, Any] = {
+        "max_sessions": settings.max_sessions,
+        "idle_timeout": settings.session_idle_timeout,
+        "adopt_named": settings.adopt_named_sessions,
+    }
+    own: dict[str, Any] = {
+        "max_per_client": settings.max_sessions_per_client,
+        "lane_limit": settings.lane_queue_max,
+        "lane_wait_max": settings.lane_wait_max,
+        "replay": Replay(
+            events=settings.replay_events_max,
+            size=settings.replay_bytes_max,
+            window=settings.replay_window,
+        ),
+        "quota": Quota(settings.max_subscriptions_per_session, settings.max_subscriptions),
+    }
+    if cluster is None:
+        return Registry(**bounds, **own)
+    parts = Parts(**bounds, **own)
+    Directory(cluster, parts, max_per_client=settings.max_sessions_per_client, **bounds)
+    return parts
+
+
 async def _sweep(registry: Registry, idle_timeout: float) -> None:
     """End idle sessions, at most a tenth of the timeout late."""
     while True:
         await asyncio.sleep(min(60.0, max(0.05, idle_timeout / 10)))
-        registry.expire()
+        if registry.shared is not None:
+            await registry.shared.sweep()
+        else:
+            registry.expire()

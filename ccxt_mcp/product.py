@@ -27,6 +27,7 @@ from ccxt_mcp.settings import Settings
 from ccxt_mcp.tools.boundary import Boundary
 from ccxt_mcp.tools.server import TOOLS, build_server
 from ccxt_mcp.tools.tool import Tool
+from ccxt_mcp.tools.watching import Watching
 
 __all__ = ["Product", "assemble"]
 
@@ -43,6 +44,7 @@ class Product:
     server: Server[Any]
     calls: Calls
     boundary: Boundary
+    watching: Watching
     cluster: Cluster | None = None
 
 
@@ -106,6 +108,7 @@ def assemble(
         sharing=None if cluster is None else cluster.sharing,
     )
     boundary = Boundary(calls, tools)
+    watching = Watching(boundary, settings)
     server = build_server(calls, boundary=boundary, version=__version__)
 
     @asynccontextmanager
@@ -114,10 +117,13 @@ def assemble(
         try:
             yield {}
         finally:
+            await watching.close()
             await gateway.close()
 
     server.lifespan = lifespan
-    return Product(settings, accounts, tokens, gateway, redactor, server, calls, boundary, cluster)
+    return Product(
+        settings, accounts, tokens, gateway, redactor, server, calls, boundary, watching, cluster
+    )
 
 
 def _unknown_exchanges(settings: Settings, known: Sequence[str]) -> list[str]:

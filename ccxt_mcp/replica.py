@@ -14,6 +14,7 @@ from ccxt_mcp import __version__
 from ccxt_mcp.cluster.cluster import Cluster
 from ccxt_mcp.errors import Failure
 from ccxt_mcp.settings import Settings
+from ccxt_mcp.transport.directory import Directory
 
 __all__ = ["introduce", "joined", "of_all"]
 
@@ -44,14 +45,24 @@ def introduce(cluster: Cluster, settings: Settings, load: Callable[[], Mapping[s
     )
 
 
-async def of_all(cluster: Cluster, limit: int, offset: int) -> dict[str, Any]:
+async def of_all(
+    cluster: Cluster, directory: Directory | None, limit: int, offset: int
+) -> dict[str, Any]:
     """What ``/health`` says of all replicas. Without the store, of this one."""
+    sessions: dict[str, Any] = {}
+    if directory is not None:
+        try:
+            count, page = await directory.page(limit, offset)
+            sessions = {"activeSessions": count, "sessions": page}
+        except Failure:
+            pass
     try:
         nodes = await cluster.membership.all()
     except Failure:
         nodes = [{"id": cluster.node.id, **cluster.membership.said()}]
     trips = cluster.trips
     return {
+        **sessions,
         "node": cluster.node.id,
         "nodes": nodes,
         "store": {

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.store_server import NOT_FOUND, StoreServer
+from tests.cluster.exceptions import EXCEPTIONS
+from tests.cluster.replicas import COUNT
 from tests.redis_server import RedisServer, running_redis
 from tests.tracing import Spans, recorded
 
@@ -54,3 +56,13 @@ def own_redis(redis_there: None, tmp_path: Path) -> Iterator[RedisServer]:
     """A server of the test's own, which it may stop, pause and fill."""
     with running_redis(tmp_path) as server:
         yield server
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Behind several replicas, pass over what cannot hold there."""
+    if COUNT == 1:
+        return
+    for item in items:
+        why = EXCEPTIONS.get(f"{item.path.name}::{item.name.partition('[')[0]}")
+        if why is not None:
+            item.add_marker(pytest.mark.skip(reason=why))

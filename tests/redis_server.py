@@ -69,9 +69,11 @@ class RedisServer:
 
 
 @contextlib.contextmanager
-def running_redis(directory: Path, *options: str) -> Iterator[RedisServer]:
-    """A server for as long as this lasts."""
-    server = RedisServer(StoreServer(*options, directory=directory))
+def running_redis(
+    directory: Path, *options: str, sentinel: Path | None = None
+) -> Iterator[RedisServer]:
+    """A server for as long as this lasts; a sentinel by the configuration of that file."""
+    server = RedisServer(StoreServer(*options, directory=directory, sentinel=sentinel))
     server.start()
     try:
         yield server

@@ -342,6 +342,28 @@ class Settings(BaseModel):
         " was cut off its stream.",
         le=86_400,
     )
+    ticker_poll_interval: Annotated[float, Number] = _seconds(
+        5.0,
+        "How often a ticker that is subscribed to is asked for: one request for all its"
+        " subscribers.",
+        le=86_400,
+    )
+    orders_poll_interval: Annotated[float, Number] = _seconds(
+        15.0,
+        "How often the open orders of an account that are subscribed to are asked for: one request"
+        " for all subscriptions of one caller.",
+        le=86_400,
+    )
+    max_subscriptions: Annotated[int, Number] = _count(
+        5000, "Subscriptions to resources in all.", 1, 1_000_000, "subscriptions"
+    )
+    max_subscriptions_per_session: Annotated[int, Number] = _count(
+        50,
+        "Subscriptions of one session, or of one `subscriptions/listen`.",
+        1,
+        10_000,
+        "subscriptions",
+    )
     max_sessions: Annotated[int, Number] = _count(
         10_000, "Open sessions in all.", 1, 1_000_000, "sessions"
     )

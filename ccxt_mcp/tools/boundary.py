@@ -14,8 +14,8 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, TypeVar
 
 from ccxt_mcp.calls.bounds import serialise
 from ccxt_mcp.calls.pipeline import Call, Calls
@@ -37,6 +37,8 @@ FAILURE_META = "ccxt-mcp/failure"
 _CONCEALED = "(not repeated: it looks like a credential)"
 
 _log = logging.getLogger("ccxt_mcp.calls")
+
+_T = TypeVar("_T")
 
 
 def failure_text(failure: Failure) -> str:
@@ -119,6 +121,34 @@ class Boundary:
         if tool is not None and tool.effect is Effect.WRITE:
             return await finishing(work)
         return await work
+
+    async def prepare(
+        self, name: str, arguments: Any, work: Callable[[Call, Any], Awaitable[_T]]
+    ) -> _T:
+        """Do what comes before a tool's own work: its scope, its arguments and its deadline hold,
+        but nothing is counted as a call of it.
+
+        Args:
+            name: the tool's.
+            arguments: as for the tool.
+            work: takes the call and the typed arguments.
+
+        Raises:
+            Failure: whatever went wrong, for the caller's eyes.
+        """
+        tool = self._tools.get(name)
+        if tool is None:
+            raise self._unknown(name)
+
+        async def checked(call: Call) -> _T:
+            _check_scope(tool, CALLER.get())
+            return await work(call, parse(tool.arguments, name, arguments))
+
+        try:
+            return await self._calls.run(self._calls.begin(name, tool.effect), checked)
+        except Failure as failure:
+            _conceal(failure, arguments)
+            raise
 
     async def _run(
         self, tool: Tool | None, name: str, arguments: Any, progress: Progress | None

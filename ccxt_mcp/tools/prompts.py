@@ -18,13 +18,24 @@ from ccxt_mcp.calls.pipeline import Calls
 from ccxt_mcp.model import CALLER, Scope
 from ccxt_mcp.telemetry import name_span
 from ccxt_mcp.tools.arguments import did_you_mean, looks_secret, shown_name
-from ccxt_mcp.tools.resources import EXCHANGE_TEMPLATE, one_page
+from ccxt_mcp.tools.resources import (
+    EXCHANGE_TEMPLATE,
+    OPEN_ORDERS_TEMPLATE,
+    TICKER_TEMPLATE,
+    one_page,
+)
 
 __all__ = ["PROMPTS", "Prompt", "Prompts"]
 
 _LONGEST = 128
 _COMPLETIONS = 100
 """What the specification allows in one answer."""
+_IN_ADDRESSES = {
+    (EXCHANGE_TEMPLATE, "id"): "exchange",
+    (TICKER_TEMPLATE, "exchange"): "exchange",
+    (OPEN_ORDERS_TEMPLATE, "account"): "account",
+}
+"""What the places in the templates' addresses are called in prompts."""
 
 _EXCHANGE = types.PromptArgument(
     name="exchange", description="Exchange or profile; default: the server's.", required=False
@@ -196,7 +207,7 @@ class Prompts:
         """The result of ``completion/complete``: names of exchanges and accounts."""
         name = params.argument.name
         if isinstance(params.ref, types.ResourceTemplateReference):
-            name = "exchange" if (params.ref.uri, name) == (EXCHANGE_TEMPLATE, "id") else ""
+            name = _IN_ADDRESSES.get((params.ref.uri, name), "")
         begun = params.argument.value.lower()
         found = [each for each in self._names(name) if each.lower().startswith(begun)]
         return types.CompleteResult(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 import secrets
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +14,7 @@ import pytest
 from ccxt_mcp.store.memory import MemoryStore
 from ccxt_mcp.store.opening import store_at
 from ccxt_mcp.store.protocol import Claimed, Consulted, Opened, Record, Store
-from tests.redis_server import RedisServer
+from tests.redis_server import RedisServer, running_redis
 from tests.unit.store.world import until
 
 _NAMES = ("x", "y", "z:1", "ä")
@@ -154,7 +156,26 @@ _MOVES = (
 async def test_both_stores_say_the_same(seed: int, redis_server: RedisServer) -> None:
     prefix = secrets.token_hex(6)
     redis_server.come_of_age(prefix)
-    real = store_at(redis_server.url, prefix=prefix, timeout=3)
+    await _compare(seed, store_at(redis_server.url, prefix=prefix, timeout=3))
+
+
+async def test_a_cluster_says_the_same(cluster_server: RedisServer) -> None:
+    """A script that touched keys of two slots would be refused there."""
+    cluster_server.come_of_age("p")
+    url = cluster_server.url.removesuffix("/0").replace("redis:", "redis+cluster:")
+    await _compare(7, store_at(url, prefix="p", timeout=3))
+
+
+async def test_what_sentinels_point_to_says_the_same(
+    redis_server: RedisServer, sentinel_server: RedisServer
+) -> None:
+    prefix = secrets.token_hex(6)
+    redis_server.come_of_age(prefix)
+    url = f"redis+sentinel://127.0.0.1:1,127.0.0.1:{sentinel_server.port}/main"
+    await _compare(8, store_at(url, prefix=prefix, timeout=3))
+
+
+async def _compare(seed: int, real: Store) -> None:
     await real.open()
     steps = iter(range(1, 10**9))
     memory = MemoryStore(clock=lambda: next(steps) / 1_000_000)
@@ -179,6 +200,27 @@ async def test_both_stores_say_the_same(seed: int, redis_server: RedisServer) ->
         assert len(players[0].heard) > 10
     finally:
         await real.close()
+
+
+@pytest.fixture
+def cluster_server(redis_there: None, tmp_path: Path) -> Iterator[RedisServer]:
+    """A cluster of one node, which has all slots."""
+    with running_redis(tmp_path, "--cluster-enabled", "yes") as server, server.client() as client:
+        client.execute_command("CLUSTER", "ADDSLOTS", *range(16384))
+        end = time.monotonic() + 15
+        while b"cluster_state:ok" not in client.execute_command("CLUSTER", "INFO"):
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        yield server
+
+
+@pytest.fixture
+def sentinel_server(redis_server: RedisServer, tmp_path: Path) -> Iterator[RedisServer]:
+    """A sentinel that watches the server of all."""
+    config = tmp_path / "sentinel.conf"
+    config.write_text(f"sentinel monitor main 127.0.0.1 {redis_server.port} 1\n")
+    with running_redis(tmp_path, sentinel=config) as server:
+        yield server
 
 
 def _ear(player: _Player, node: str) -> Callable[[str], None]:

@@ -13,9 +13,9 @@ from mcp.shared.exceptions import MCPError
 from mcp.shared.message import ServerMessageMetadata
 from starlette.applications import Starlette
 
-from ccxt_mcp.app import create_app
 from ccxt_mcp.settings import Settings
 from ccxt_mcp.transport.session import Session
+from tests.cluster.replicas import served, sessions_of
 from tests.unit.transport.asgi import Request
 from tests.unit.transport.toy import INITIALIZE
 
@@ -123,7 +123,7 @@ class Talker:
 async def talking(**settings: Any) -> AsyncIterator[tuple[Talker, Starlette]]:
     """A talker behind the transport; afterwards nothing of its calls is left."""
     talker = Talker()
-    app = create_app(Settings.model_validate(settings), talker.server())
+    app = served(Settings.model_validate(settings), talker.server())
     async with app.router.lifespan_context(app):
         yield talker, app
         async with asyncio.timeout(5):
@@ -133,7 +133,7 @@ async def talking(**settings: Any) -> AsyncIterator[tuple[Talker, Starlette]]:
 
 
 def sessions(app: Starlette) -> list[Session]:
-    return list(app.state.registry._sessions.values())
+    return sessions_of(app)
 
 
 async def opened(app: Starlette, version: str = "2025-11-25", **headers: str) -> str:

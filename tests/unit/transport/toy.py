@@ -12,8 +12,8 @@ from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
 from starlette.applications import Starlette
 
-from ccxt_mcp.app import create_app
 from ccxt_mcp.settings import Settings
+from tests.cluster.replicas import served
 
 
 @dataclass
@@ -79,7 +79,7 @@ async def toy_client(
 ) -> AsyncIterator[tuple[Toy, httpx.AsyncClient]]:
     """A toy server with these settings, and a client of it."""
     toy = toy or Toy()
-    async with running(create_app(Settings.model_validate(settings), toy.server())) as client:
+    async with running(served(Settings.model_validate(settings), toy.server())) as client:
         yield toy, client
 
 
