@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -12,12 +13,16 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.applications import Starlette
 
 from ccxt_mcp.app import create_app
+from ccxt_mcp.cluster.cluster import Cluster
 from ccxt_mcp.serving import bind, serving
 from ccxt_mcp.settings import Settings
+from ccxt_mcp.store.memory import MemoryStore
 from tests.cluster.proxy import NEEDS_NGINX, command, configured, running_nginx
 from tests.cluster.standin import standing_in
+from tests.redis_server import RedisServer
 from tests.unit.transport.talker import Talker
 from tests.unit.transport.toy import INITIALIZE
 
@@ -36,18 +41,22 @@ SAY: dict[str, Any] = {
 }
 
 
-class Replicas:
-    """Applications on loopback, each of which can be stopped; their calls talk to one talker."""
+class Served:
+    """Replicas on loopback with one store, each of which can be stopped; their calls talk to one
+    talker."""
 
     def __init__(self) -> None:
         self.talker = Talker()
+        self._store = MemoryStore()
         self.ports: list[int] = []
+        self.apps: list[Starlette] = []
         self._running: list[AsyncExitStack] = []
 
     async def start(self, **settings: Any) -> None:
         """One more."""
         known = Settings.model_validate({"trusted_proxies": ["127.0.0.1"], **settings})
-        app = create_app(known, self.talker.server())
+        app = create_app(known, self.talker.server(), cluster=Cluster(self._store))
+        self.apps.append(app)
         listener = bind("127.0.0.1", 0)
         self.ports.append(int(listener.getsockname()[1]))
         running = AsyncExitStack()
@@ -66,9 +75,9 @@ class Replicas:
 @asynccontextmanager
 async def before(
     place: Path, count: int, **settings: Any
-) -> AsyncIterator[tuple[Replicas, httpx.AsyncClient]]:
+) -> AsyncIterator[tuple[Served, httpx.AsyncClient]]:
     """nginx before so many replicas, and a client of nginx."""
-    replicas = Replicas()
+    replicas = Served()
     try:
         for _ in range(count):
             await replicas.start(**settings)
@@ -109,9 +118,9 @@ def test_nginx_accepts_the_configuration(tmp_path: Path, market: tuple[int, ...]
 
 
 async def test_a_whole_session_goes_through_nginx_and_nothing_is_held_back(tmp_path: Path) -> None:
-    """Handshake, JSON, progress step by step, the session's own stream, DELETE. The next step is
-    made when the last one has arrived."""
-    async with before(tmp_path, 1) as (replicas, client), asyncio.timeout(20):
+    """Handshake, JSON, progress step by step, the session's own stream, DELETE, each at whichever
+    of two replicas nginx chose. The next step is made when the last one has arrived."""
+    async with before(tmp_path, 2) as (replicas, client), asyncio.timeout(20):
         session = await opened(client)
         plain = await client.post("/mcp", json=CALL, headers=session)
         assert plain.json()["result"]["content"] == [{"type": "text", "text": "announce"}]
@@ -131,6 +140,7 @@ async def test_a_whole_session_goes_through_nginx_and_nothing_is_held_back(tmp_p
             assert (await client.post("/mcp", json=CALL, headers=session)).status_code == 200
             assert (await anext(messages(own)))["method"] == "notifications/tools/list_changed"
 
+        assert [len(app.state.registry) for app in replicas.apps] == [1, 1], "one served it alone"
         assert (await client.delete("/mcp", headers=session)).status_code in (200, 204)
         assert (await client.post("/mcp", json=CALL, headers=session)).status_code == 404
 
@@ -148,16 +158,52 @@ async def test_a_client_that_leaves_is_noticed_behind_nginx(tmp_path: Path) -> N
 
 
 async def test_when_a_replica_is_gone_the_other_one_takes_over(tmp_path: Path) -> None:
-    """No call fails: a connection that was refused is nothing that was sent."""
+    """No call fails: a connection that was refused is nothing that was sent. Nor does the session
+    know, whichever of both had opened it."""
     async with before(tmp_path, 2) as (replicas, client), asyncio.timeout(20):
-        named = {"Mcp-Session-Id": "wf-takes-over"}
-        for stopped in (None, 0, None):
+        session = await opened(client)
+        for stopped in (None, 0):
             if stopped is not None:
                 await replicas.stop(stopped)
             for _ in range(6):
-                answer = await client.post("/mcp", json=CALL, headers=named)
+                answer = await client.post("/mcp", json=CALL, headers=session)
                 assert answer.status_code == 200, answer.text
                 assert "result" in answer.json()
+
+
+async def test_a_replica_that_is_killed_loses_no_session(
+    tmp_path: Path, redis_server: RedisServer
+) -> None:
+    """Two processes and a real store; one of them ends by SIGKILL, with the session's parts."""
+    prefix = "nginx-kill"
+    redis_server.come_of_age(prefix)
+    replica = [sys.executable, "-m", "tests.cluster.one_replica", redis_server.url, prefix]
+    processes = [subprocess.Popen(replica, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    echo = {**CALL, "params": {"name": "echo", "arguments": {"value": "here"}}}
+    try:
+        ports = []
+        for process in processes:
+            assert process.stdout is not None
+            ports.append(int(await asyncio.to_thread(process.stdout.readline)))
+        async with (
+            asyncio.timeout(20),
+            running_nginx(tmp_path, ports) as url,
+            httpx.AsyncClient(base_url=url, timeout=10, trust_env=False) as client,
+        ):
+            session = await opened(client)
+            for killed in (None, processes[0]):
+                if killed is not None:
+                    killed.kill()
+                    killed.wait(10)
+                for _ in range(4):
+                    answer = await client.post("/mcp", json=echo, headers=session)
+                    assert answer.status_code == 200, answer.text
+                    assert answer.json()["result"]["structuredContent"] == {"value": "here"}
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+        redis_server.forget(prefix)
 
 
 async def test_what_was_sent_to_a_replica_that_died_is_not_sent_to_another(tmp_path: Path) -> None:
