@@ -52,7 +52,7 @@ def store_at(url: str, *, prefix: str, timeout: float) -> Store:
         *("redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster"),
     ):
         raise ConfigurationError(f"store_url: the forms are {_FORMS}")
-    if find_spec("redis") is None:
+    if find_spec("redis") is None or find_spec("hiredis") is None:
         raise ConfigurationError(
             "store_url: needs the extra `redis`: pip install 'ccxt-mcp[redis]'"
         )

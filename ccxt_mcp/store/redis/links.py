@@ -10,12 +10,16 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from hiredis import pack_command
 from redis.asyncio.cluster import RedisCluster
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.asyncio.sentinel import Sentinel
-from redis.exceptions import ReadOnlyError, ResponseError
+from redis.exceptions import ReadOnlyError, RedisClusterException, RedisError, ResponseError
 
-__all__ = ["CONNECTIONS", "Clustered", "Link", "Pooled"]
+__all__ = ["CONNECTIONS", "FAULTS", "Clustered", "Link", "Pooled"]
+
+FAULTS = (RedisError, RedisClusterException, OSError)
+"""What goes wrong on the way; a cluster's exception is none of the library's others."""
 
 CONNECTIONS = 32
 """Connections to one server for round trips; what comes more waits for one."""
@@ -30,7 +34,7 @@ class Link(Protocol):
         """Replies, in the order of the commands; an error reply is a ``ResponseError`` among them.
 
         Raises:
-            RedisError, OSError: the connection failed; what was asked may have been done.
+            one of FAULTS: the connection failed; what was asked may have been done.
         """
 
     async def connection(self, key: str) -> AbstractConnection:
@@ -53,7 +57,9 @@ class Pooled:
             connection = await self._pool.get_connection()
             replies: list[Any] = []
             try:
-                await connection.send_packed_command(connection.pack_commands(commands))
+                # In C: the library's own way is a third of a round trip's cost.
+                packed = [pack_command(each) for each in commands]  # type: ignore[arg-type]
+                await connection.send_packed_command(b"".join(packed))
                 for _ in commands:
                     try:
                         replies.append(await connection.read_response())
@@ -77,8 +83,8 @@ class Pooled:
 
     async def close(self) -> None:
         await self._pool.disconnect()
-        if self._sentinel is not None:
-            await self._sentinel.aclose()
+        for each in [] if self._sentinel is None else self._sentinel.sentinels:
+            await each.aclose()
 
 
 def _read_only(reply: Any) -> bool:
@@ -93,6 +99,7 @@ class Clustered:
 
     def __init__(self, cluster: RedisCluster) -> None:
         self._cluster = cluster
+        self._free = asyncio.Semaphore(CONNECTIONS)
 
     async def execute(self, commands: Sequence[Command]) -> list[Any]:
         if len(commands) == 1:
@@ -100,10 +107,11 @@ class Clustered:
         return await asyncio.gather(*(self._one(each) for each in commands))
 
     async def _one(self, command: Command) -> Any:
-        try:
-            return await self._cluster.execute_command(*command)
-        except ResponseError as error:
-            return error
+        async with self._free:
+            try:
+                return await self._cluster.execute_command(*command)
+            except ResponseError as error:
+                return error
 
     async def connection(self, key: str) -> AbstractConnection:
         await self._cluster.initialize()

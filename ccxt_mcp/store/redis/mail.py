@@ -11,10 +11,10 @@ import logging
 from collections.abc import Callable
 
 from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import RedisError
 
 from ccxt_mcp.errors import Failure
 from ccxt_mcp.store.redis.keys import Keys
+from ccxt_mcp.store.redis.links import FAULTS
 from ccxt_mcp.store.redis.scripts import Script
 from ccxt_mcp.store.redis.wire import Wire
 
@@ -67,7 +67,7 @@ class RedisMail:
         elif self._connection is not None:
             try:
                 await self._connection.send_command("SUBSCRIBE", channel)
-            except (RedisError, OSError):
+            except FAULTS:
                 _log.debug("the store is subscribed to with the next connection")
         try:
             async with asyncio.timeout(self._wire.timeout):
@@ -111,7 +111,7 @@ class RedisMail:
                     self._subscribed.clear()
                     self._missing = True
                     await connection.disconnect(nowait=True)
-            except (Failure, RedisError, OSError) as error:
+            except (Failure, *FAULTS) as error:
                 _log.debug("mail of the store is lost: %s", type(error).__name__)
             except Exception:
                 _log.exception("mail of the store is lost")

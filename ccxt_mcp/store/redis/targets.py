@@ -58,9 +58,9 @@ def store_of(target: Target, *, prefix: str, timeout: float) -> RedisStore:
         raise ConfigurationError("store_url: several hosts are sentinels or nodes of a cluster")
     common: dict[str, Any] = {
         **target.credentials,
-        # Bounds are the wire's; these are for what goes on behind a round trip.
         "socket_connect_timeout": timeout,
-        "socket_timeout": timeout,
+        # The wire has a bound for the whole; one for each write and read costs a task each.
+        "socket_timeout": None,
         "socket_keepalive": True,
         # One repetition is the wire's too, which knows what may be repeated.
         "retry": Retry(NoBackoff(), 0),
@@ -80,7 +80,7 @@ def _link(target: Target, common: dict[str, Any], timeout: float) -> Link:
                 ssl=target.tls,
                 max_connections=most,
                 # A slot that has moved is asked for at its new place.
-                **common | {"retry": Retry(NoBackoff(), 1)},
+                **common | {"retry": Retry(NoBackoff(), 1), "socket_timeout": timeout},
             )
         )
     if target.kind == "sentinel":
@@ -89,7 +89,9 @@ def _link(target: Target, common: dict[str, Any], timeout: float) -> Link:
             sentinel_kwargs={
                 key: value for key, value in common.items() if key not in ("username", "password")
             }
-            | {"ssl": target.tls}
+            # One that hangs leaves time to ask another.
+            | {"ssl": target.tls, "socket_timeout": timeout / 3}
+            | {"socket_connect_timeout": timeout / 3}
             | {
                 key.removeprefix("sentinel_"): value
                 for key, value in target.options.items()

@@ -26,13 +26,12 @@ from redis.exceptions import (
     NoScriptError,
     OutOfMemoryError,
     ReadOnlyError,
-    RedisError,
     ResponseError,
 )
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from ccxt_mcp.errors import Code, Failure
-from ccxt_mcp.store.redis.links import Link
+from ccxt_mcp.store.redis.links import FAULTS, Link
 from ccxt_mcp.store.redis.scripts import Script
 
 __all__ = ["Call", "Wire"]
@@ -97,7 +96,11 @@ class Wire:
     async def close(self) -> None:
         link, self._link = self._link, None
         if link is not None:
-            await link.close()
+            try:
+                async with asyncio.timeout(self.timeout):
+                    await link.close()
+            except FAULTS:
+                _log.debug("the store was not there to be left")
 
     async def run(
         self,
@@ -169,11 +172,11 @@ class Wire:
                     return await work(link)
                 except (TimeoutError, ResponseError, RedisTimeoutError):
                     raise
-                except (RedisError, OSError):
+                except FAULTS:
                     if not again:
                         raise
                 return await work(link)
-        except (RedisError, OSError) as error:
+        except FAULTS as error:
             raise self._failed(error) from None
 
     def _failed(self, error: BaseException) -> Failure:

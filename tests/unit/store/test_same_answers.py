@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from ccxt_mcp.errors import Failure
 from ccxt_mcp.store.memory import MemoryStore
 from ccxt_mcp.store.opening import store_at
 from ccxt_mcp.store.protocol import Claimed, Consulted, Opened, Record, Store
@@ -160,10 +161,21 @@ async def test_both_stores_say_the_same(seed: int, redis_server: RedisServer) ->
 
 
 async def test_a_cluster_says_the_same(cluster_server: RedisServer) -> None:
-    """A script that touched keys of two slots would be refused there."""
+    """A script that touched keys of two slots would be refused there. Away, it is refused in the
+    same words, although its client has an exception of its own for that."""
     cluster_server.come_of_age("p")
     url = cluster_server.url.removesuffix("/0").replace("redis:", "redis+cluster:")
     await _compare(7, store_at(url, prefix="p", timeout=3))
+    store = store_at(url, prefix="p", timeout=3)
+    await store.open()
+    try:
+        await store.records.read("x")
+        cluster_server.stop()
+        for _ in range(2):
+            with pytest.raises(Failure, match="the store cannot be reached"):
+                await store.records.read("x")
+    finally:
+        await store.close()
 
 
 async def test_what_sentinels_point_to_says_the_same(

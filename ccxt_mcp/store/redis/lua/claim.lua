@@ -11,8 +11,9 @@ if ARGV[8] == '1' then
     save()
     return {'missing', 0, '0', '0', 0}
   end
-  use_record(KEYS[4], KEYS[5], now, tonumber(ARGV[9]), length)
-  redis.call('HSET', KEYS[4], 'n:' .. ARGV[5], '')
+  -- The latencies' life is set by the release or renewal that follows.
+  redis.call('HSET', KEYS[4], 'u', whole(now), 'x', ARGV[9], 'n:' .. ARGV[5], '')
+  redis.call('PEXPIRE', KEYS[4], ms(math.max(tonumber(ARGV[9]), length)))
 end
 
 local fresh = 0

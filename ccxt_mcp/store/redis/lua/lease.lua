@@ -12,7 +12,7 @@ local MARK_LIFE = 86400000000
 local lease = {holder = '', ends = 0, base = '0', mark = '0'}
 local known = false
 
-local packed = redis.call('HGET', KEYS[1], '=' .. ARGV[1])
+local packed, birth_mark = unpack(redis.call('HMGET', KEYS[1], '=' .. ARGV[1], 'born'))
 if packed then
   local holder, ends, base, mark, used = string.match(packed, '^(%S*) (%d+) (%d+) (%d+) (%d+)$')
   known = true
@@ -47,7 +47,7 @@ end
 local function birth()
   local ok, info = pcall(redis.call, 'INFO', 'server')
   local run = ok and type(info) == 'string' and string.match(info, 'run_id:(%x+)') or '-'
-  local born, of = string.match(redis.call('HGET', KEYS[1], 'born') or '', '^(%d+) (%S+)$')
+  local born, of = string.match(birth_mark or '', '^(%d+) (%S+)$')
   if of == run then
     return tonumber(born), 0
   end
@@ -64,9 +64,10 @@ local function save()
   end
   redis.call('HSET', KEYS[1], '=' .. ARGV[1], table.concat(
     {lease.holder, whole(lease.ends), lease.base, lease.mark, whole(now)}, ' '))
-  if not known then
-    -- What has ended and was not given up is found by chance, as the server's own expiry does it.
-    local some = redis.call('HRANDFIELD', KEYS[1], 2, 'WITHVALUES')
+  if not known and now % 8 == 0 then
+    -- What has ended and was not given up is found by chance, as the server's own expiry does it: two
+    -- are looked at for each that comes, many at once.
+    local some = redis.call('HRANDFIELD', KEYS[1], 16, 'WITHVALUES')
     for i = 1, #some, 2 do
       local ends, mark, used = string.match(some[i + 1], '^%S* (%d+) %d+ (%d+) (%d+)$')
       if ends and tonumber(ends) <= now
@@ -106,8 +107,4 @@ local function promote(asking)
       end
     end
   end
-end
-
-local function waited_for()
-  return lease.holder ~= '' or redis.call('ZCARD', KEYS[2]) > 0
 end

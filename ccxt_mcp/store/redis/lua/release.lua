@@ -7,11 +7,16 @@ local holds = lease.holder == token
 if redis.call('ZREM', KEYS[2], token) == 0 and not holds then
   return 0
 end
-leave(token)
+local wanted = not holds or redis.call('ZCARD', KEYS[2]) > 0
+if wanted then
+  leave(token)
+else
+  lease.holder, lease.ends = '', 0
+end
 if holds and ARGV[5] ~= '' then
   lease.mark = higher(lease.base, ARGV[5])
 end
-if birth() + length <= now then
+if wanted and birth() + length <= now then
   promote('')
 end
 save()
@@ -25,6 +30,6 @@ if life then
       redis.call('HINCRBYFLOAT', KEYS[4], 't:' .. ARGV[i], ARGV[i + 1])
     end
   end
-  use_record(KEYS[4], KEYS[5], now, tonumber(life), waited_for() and length or 0)
+  use_record(KEYS[4], KEYS[5], now, tonumber(life), wanted and length or 0)
 end
 return 1
