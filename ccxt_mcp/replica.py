@@ -6,6 +6,7 @@ says of all. Refuses: behaviour of its own; what replicas share is in the rooms.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -16,7 +17,7 @@ from ccxt_mcp.errors import Failure
 from ccxt_mcp.settings import Settings
 from ccxt_mcp.transport.directory import Directory
 
-__all__ = ["introduce", "joined", "of_all"]
+__all__ = ["introduce", "joined", "name_node", "of_all"]
 
 
 @asynccontextmanager
@@ -45,19 +46,26 @@ def introduce(cluster: Cluster, settings: Settings, load: Callable[[], Mapping[s
     )
 
 
+def name_node(cluster: Cluster | None, settings: Settings, listener: socket.socket) -> None:
+    """Have the node say where it really listens, unless the settings say how it is reached."""
+    if cluster is None or settings.node_address is not None:
+        return
+    host, port = listener.getsockname()[:2]
+    if host in ("0.0.0.0", "::"):
+        host = socket.gethostname()
+    cluster.membership.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 async def of_all(
     cluster: Cluster, directory: Directory | None, limit: int, offset: int
 ) -> dict[str, Any]:
     """What ``/health`` says of all replicas. Without the store, of this one."""
     sessions: dict[str, Any] = {}
-    if directory is not None:
-        try:
-            count, page = await directory.page(limit, offset)
-            sessions = {"activeSessions": count, "sessions": page}
-        except Failure:
-            pass
     try:
         nodes = await cluster.membership.all()
+        if directory is not None:
+            count, page = await directory.page(limit, offset)
+            sessions = {"activeSessions": count, "sessions": page}
     except Failure:
         nodes = [{"id": cluster.node.id, **cluster.membership.said()}]
     trips = cluster.trips

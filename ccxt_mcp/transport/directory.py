@@ -20,6 +20,7 @@ from ccxt_mcp.cluster.cluster import Cluster
 from ccxt_mcp.errors import Failure
 from ccxt_mcp.model import Principal
 from ccxt_mcp.store.protocol import Record
+from ccxt_mcp.transport.census import Census
 from ccxt_mcp.transport.elsewhere import Elsewhere
 from ccxt_mcp.transport.following import Following
 from ccxt_mcp.transport.mirrors import Mirrors
@@ -75,6 +76,7 @@ class Directory:
         self.ttl = idle_timeout
         self.epoch = 0
         self.reach = Reach(cluster.node)
+        self._census = Census(self.reach, parts)
         self.elsewhere = Elsewhere(self.reach, parts)
         self.mirrors = Mirrors(self.reach)
         self.following = Following(self.reach, self.mirrors)
@@ -468,14 +470,12 @@ class Directory:
         count, names = await self.store.roster.page(ROSTER, offset=offset, limit=limit)
         now = time.time()
         records = await asyncio.gather(*(self.store.records.read(name) for name in names))
-        shown = []
-        for name, record in zip(names, records, strict=True):
-            if record is not None:
-                part = self.parts.part(name)
-                # Of the line only what waits here is known.
-                queued = 0 if part is None else part.lane.waiting
-                shown.append({**describe(record, now), "queued": queued})
-        return count, shown
+        found = [
+            (name, record, describe(record, now))
+            for name, record in zip(names, records, strict=True)
+            if record is not None
+        ]
+        return count, await self._census.complete(found)
 
 
 def unavailable(failure: Failure) -> Refusal:

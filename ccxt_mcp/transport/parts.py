@@ -7,7 +7,7 @@ part here ends what runs in it, and no more (``directory.py`` ends sessions).
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mcp_types import RequestId
@@ -77,6 +77,10 @@ class Parts(Registry):
     def known(self, principal: Principal, session_id: str) -> Session | None:
         """The live part of a caller's session."""
         return self._sessions.get((principal.name, session_id))
+
+    def all(self) -> Iterable[Session]:
+        """Every live part."""
+        return self._sessions.values()
 
     def recent(self, since: float) -> list[Session]:
         """The parts that were used since then, in steady seconds, or are in use."""

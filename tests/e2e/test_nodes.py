@@ -13,8 +13,11 @@ from ccxt_mcp.cli.status import page
 from ccxt_mcp.client import health
 from ccxt_mcp.errors import Code, Failure
 from ccxt_mcp.ops import health as ops_health
+from ccxt_mcp.simulation import Fault
 from tests.e2e.conftest import Stack
 from tests.e2e.replicas import running_replicas
+
+OPEN = "GET /api/v3/openOrders"
 
 
 async def away() -> None:
@@ -99,3 +102,35 @@ async def test_a_replica_that_never_reached_the_store_is_not_ready() -> None:
         running.store.trouble = None
         await cluster.membership.all()
         assert await ready(stack) == 200
+
+
+async def test_every_replica_shows_the_sessions_of_all_and_what_runs_in_them() -> None:
+    """Of one replica alone, a call that hangs elsewhere would be seen by nobody who looks here."""
+    async with running_replicas({}, {}) as running:
+        one, two = running.stacks
+        warm = await one.call("get_ticker", {"symbol": "ETH/USDT"}, session="wf-other")
+        assert not warm.get("isError"), warm
+        running.sim.faults.add(Fault(kind="latency", route=OPEN, milliseconds=600_000))
+        calls = [
+            asyncio.create_task(stack.call("get_open_orders", session="wf-shared"))
+            for stack in (one, one, two)
+        ]
+        try:
+            async with asyncio.timeout(10):
+                for stack in (one, two):
+                    while True:
+                        body = await shown(stack)
+                        by_name = {each["sessionId"]: each for each in body["sessions"]}
+                        shared = by_name.get("wf-shared", {})
+                        if (shared.get("inFlight"), shared.get("queued")) == (1, 2):
+                            break
+                        await asyncio.sleep(0.02)
+                    assert set(by_name) == {"wf-shared", "wf-other"}
+                    assert body["activeSessions"] == 2
+                    assert by_name["wf-other"]["calls"] == 1
+                    paged = await stack.http.get(f"{stack.url}/health?limit=1&offset=1")
+                    assert [each["sessionId"] for each in paged.json()["sessions"]] == ["wf-shared"]
+        finally:
+            for call in calls:
+                call.cancel()
+            await asyncio.wait(calls)
