@@ -24,10 +24,12 @@ from ccxt_mcp.app import create_app
 from ccxt_mcp.callers import Tokens
 from ccxt_mcp.cluster.cluster import Cluster
 from ccxt_mcp.errors import Code, ConfigurationError, Failure
+from ccxt_mcp.model import Toolset
 from ccxt_mcp.serving import _GRACE, _HANG_UP
 from ccxt_mcp.settings import Settings, load_settings
 from ccxt_mcp.store.memory import MemoryStore
 from ccxt_mcp.telemetry import OK, Step
+from ccxt_mcp.tools.server import TOOLS
 from tests.e2e.conftest import running_stack
 from tests.unit.transport.toy import Toy, running
 
@@ -128,6 +130,16 @@ def test_nginx_has_the_servers_bounds() -> None:
     (read,) = re.findall(r"proxy_read_timeout (\d+)s;", text)
     assert int(read) > settings.lane_wait_max + settings.tool_timeout
     assert re.findall(r"^\s*proxy_next_upstream (.*);", text, re.MULTILINE) == ["error timeout"]
+
+
+def test_the_pool_for_market_data_gets_the_tools_of_that_set() -> None:
+    """Of the other set, its replicas would refuse a call as unknown."""
+    market = [tool.name for tool in TOOLS if tool.toolset is Toolset.MARKET]
+    nginx = (DEPLOY / "nginx" / "ccxt-mcp.conf").read_text()
+    assert re.findall(r"#(\w+) ccxt_mcp_market;", nginx) == market
+    route = (DEPLOY / "kubernetes" / "gateway" / "route.yaml").read_text()
+    (names,) = re.findall(r'name: Mcp-Name, value: "([^"]*)"', route)
+    assert names.split("|") == market
 
 
 def compose() -> dict[str, Any]:
