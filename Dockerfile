@@ -1,6 +1,7 @@
 # syntax=docker/dockerfile:1
 
-# Stage 1: the locked dependencies and the package in a virtual environment of their own.
+# Stage 1: the locked dependencies (the client of a common store among them) and the package, in a
+# virtual environment of their own.
 FROM python:3.13.9-slim-bookworm AS build
 WORKDIR /src
 RUN python -m venv /opt/ccxt-mcp
@@ -13,7 +14,9 @@ RUN /opt/ccxt-mcp/bin/python -m pip install --no-cache-dir --no-deps --no-build-
 
 # Stage 2: that environment alone, for a user without privileges.
 FROM python:3.13.9-slim-bookworm
-RUN useradd --system --uid 10001 --create-home ccxt
+# The second directory is for `data_dir`: a volume that is mounted there belongs to the user, too.
+RUN useradd --system --uid 10001 --create-home ccxt \
+ && install -d -o 10001 -g 10001 -m 0700 /var/lib/ccxt-mcp
 COPY --from=build /opt/ccxt-mcp /opt/ccxt-mcp
 USER 10001
 # Beyond loopback the server starts only when a token is configured: give CCXT_MCP_TOKEN.

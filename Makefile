@@ -11,7 +11,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; 
 
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo serve test test-cluster test-fast test-clients test-n8n conformance lint format bench soak lock clean
+.PHONY: help demo serve test test-fast test-clients test-n8n test-cluster conformance lint format bench soak lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 20
@@ -40,8 +40,10 @@ test: lint ## style, types and all tests
 CLUSTER := tests/unit/transport tests/cluster $(addprefix tests/e2e/test_,two_workflows.py timeouts.py \
 	plain_http.py client.py versions.py writes.py pool_storm.py progress.py server_status.py)
 
-test-cluster: $(VENV)/dev ## the transport and concurrency tests of one process behind a router over three replicas (CCXT_MCP_TEST_SEED=N draws others)
+test-cluster: $(VENV)/dev ## the tests of one process behind a router over three replicas (CCXT_MCP_TEST_SEED=N draws others), then behind a real nginx
 	CCXT_MCP_TEST_REPLICAS=3 $(BIN)/python -m pytest -n auto $(ARGS) $(CLUSTER)
+	@PATH="$$PATH:/usr/sbin:/usr/local/sbin" command -v nginx >/dev/null || { echo "the rest of test-cluster needs nginx on the PATH (your system's package: apt-get install nginx, dnf install nginx, brew install nginx); it need not run" >&2; exit 1; }
+	$(BIN)/python -m pytest -m cluster $(ARGS) tests/cluster
 
 test-fast: $(VENV)/dev ## the unit tests alone
 	$(BIN)/python -m pytest tests/unit $(ARGS)
@@ -101,7 +103,7 @@ soak: $(VENV)/dev ## load with faults, a hanging exchange, limits at full speed,
 	$(BIN)/python -m benchmarks.pool --calls 1000
 
 lock: $(VENV)/dev ## resolve the dependencies anew
-	$(BIN)/python -m uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url --quiet pyproject.toml --group build -o requirements.lock
+	$(BIN)/python -m uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url --quiet pyproject.toml --extra redis --group build -o requirements.lock
 	$(BIN)/python -m uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url --quiet -c requirements.lock pyproject.toml --group dev -o requirements-dev.lock
 	$(BIN)/python -m uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url --quiet examples/langgraph/requirements.in -o examples/langgraph/requirements.txt
 

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import os
+from collections.abc import Mapping
 
 from ccxt_mcp.cluster.holding import Leaseholder
 from ccxt_mcp.cluster.membership import Membership
 from ccxt_mcp.cluster.node import Node
 from ccxt_mcp.cluster.sharing import Sharing
 from ccxt_mcp.settings import Settings
+from ccxt_mcp.settings.loading import refuse
+from ccxt_mcp.settings.references import SecretUnavailableError, resolve_secret
 from ccxt_mcp.store.measured import Measured, Trips
 from ccxt_mcp.store.opening import store_at
 from ccxt_mcp.store.protocol import Store
@@ -40,17 +44,26 @@ class Cluster:
         self.membership = Membership(self.node)
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> Cluster | None:
+    def from_settings(
+        cls, settings: Settings, environ: Mapping[str, str] | None = None
+    ) -> Cluster | None:
         """The cluster that ``store_url`` names; None where a process is on its own.
 
         Raises:
-            ConfigurationError: the URL cannot be used, or the extra `redis` is not installed.
+            ConfigurationError: the URL cannot be had or used, or the extra `redis` is not
+                installed.
         """
         if settings.store_url is None:
             return None
+        try:
+            url = resolve_secret(
+                settings.store_url.get_secret_value(), os.environ if environ is None else environ
+            )
+        except SecretUnavailableError as unavailable:
+            refuse([f"store_url: {unavailable}"])
         return cls(
             store_at(
-                settings.store_url.get_secret_value(),
+                url,
                 prefix=settings.store_prefix,
                 timeout=settings.store_timeout,
             ),

@@ -402,7 +402,7 @@ class Settings(BaseModel):
         default=None,
         description="Redis or Valkey that all replicas share: `redis://`, `rediss://`,"
         " `redis+sentinel://HOST:PORT,HOST:PORT/SERVICE` or `redis+cluster://`. Without it this"
-        " process is on its own. Needs the extra `ccxt-mcp[redis]`.",
+        " process is on its own. Needs the extra `ccxt-mcp[redis]`; may be `env:` or `file:`.",
     )
     store_prefix: str = Field(
         default="ccxtmcp",

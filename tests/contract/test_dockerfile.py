@@ -43,6 +43,14 @@ def test_the_health_check_asks_a_route_that_is_open() -> None:
     assert "http://127.0.0.1:3000/live" in check
 
 
+def test_the_image_can_speak_to_a_common_store() -> None:
+    """`store_url` needs the extra `redis`; the image installs by the lock alone."""
+    assert any("-r requirements.lock" in run for run in lines("RUN"))
+    locked = (ROOT / "requirements.lock").read_text()
+    assert re.search(r"^redis==\d", locked, re.MULTILINE)
+    assert re.search(r"^hiredis==\d", locked, re.MULTILINE)
+
+
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the build stage makes: the package as a wheel, over this environment's dependencies.
