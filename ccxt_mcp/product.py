@@ -107,6 +107,8 @@ def assemble(
         raise ConfigurationError.listing(problems)
     secrets = (*accounts.secrets(), *tokens.secrets(), *state_keys.keys)
     redactor.add(*settings.secrets(), *secrets)
+    if cluster is not None:
+        redactor.add(*cluster.secrets)
     calls = Calls(
         gateway,
         accounts,

@@ -15,9 +15,17 @@ import traceback
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote, quote_plus, unquote, urlsplit
 
-__all__ = ["MASK", "SHORTEST_SECRET", "URL_MASK", "RedactingFilter", "Redactor", "printable"]
+__all__ = [
+    "MASK",
+    "SHORTEST_SECRET",
+    "URL_MASK",
+    "RedactingFilter",
+    "Redactor",
+    "printable",
+    "secrets_in_url",
+]
 
 MASK = "***"
 URL_MASK = "<url>"
@@ -259,3 +267,14 @@ class RedactingFilter(logging.Filter):
             if key not in _STANDARD:
                 # No new key, so that the walk over them may go on.
                 record.__dict__[key] = redact.value(value)
+
+
+def secrets_in_url(url: str, *, user: bool = True) -> tuple[str, ...]:
+    """The passwords of a URL (its own, and options that are called so), as they stand there and as
+    they are meant; its user as well, where that is none of everybody's (`default` is)."""
+    parts = urlsplit(url)
+    options = (each.partition("=") for each in parts.query.split("&"))
+    found = [parts.username if user else None, parts.password]
+    found += [value for name, _, value in options if "password" in name]
+    there = [each for each in found if each]
+    return tuple(dict.fromkeys([*there, *map(unquote, there)]))

@@ -14,6 +14,7 @@ from ccxt_mcp.cluster.holding import Leaseholder
 from ccxt_mcp.cluster.membership import Membership
 from ccxt_mcp.cluster.node import Node
 from ccxt_mcp.cluster.sharing import Sharing
+from ccxt_mcp.redaction import secrets_in_url
 from ccxt_mcp.settings import Settings
 from ccxt_mcp.settings.loading import refuse
 from ccxt_mcp.settings.references import SecretUnavailableError, resolve_secret
@@ -30,11 +31,18 @@ class Cluster:
     Args:
         store: shared by all replicas; opened and closed here.
         prefix: of the replicas' names in the store; all that share it are one cluster.
+        secrets: what may not be shown of how the store is reached.
     """
 
     def __init__(
-        self, store: Store, node_id: str | None = None, *, prefix: str = "ccxt-mcp"
+        self,
+        store: Store,
+        node_id: str | None = None,
+        *,
+        prefix: str = "ccxt-mcp",
+        secrets: tuple[str, ...] = (),
     ) -> None:
+        self.secrets = secrets
         self.trips = Trips()
         self.store: Store = Measured(store, self.trips)
         self.salt = hashlib.sha256(f"ccxt-mcp names of {prefix}".encode()).digest()
@@ -68,6 +76,7 @@ class Cluster:
                 timeout=settings.store_timeout,
             ),
             prefix=settings.store_prefix,
+            secrets=secrets_in_url(url, user=False),
         )
 
     def hidden(self, *texts: str) -> str:

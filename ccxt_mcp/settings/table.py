@@ -11,7 +11,6 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import unquote, urlsplit
 
 from pydantic import (
     BaseModel,
@@ -26,6 +25,7 @@ from pydantic import (
 )
 
 from ccxt_mcp.model import Scope, Toolset
+from ccxt_mcp.redaction import secrets_in_url
 from ccxt_mcp.settings.kinds import (
     NAME,
     AllowedHost,
@@ -167,11 +167,7 @@ class ExchangeProfile(BaseModel):
 
     def secrets(self) -> tuple[str, ...]:
         """The secrets in this profile, for redaction: a proxy's user and password."""
-        if self.proxy is None:
-            return ()
-        parts = urlsplit(self.proxy)
-        found = [part for part in (parts.username, parts.password) if part]
-        return tuple(dict.fromkeys([*found, *map(unquote, found)]))
+        return () if self.proxy is None else secrets_in_url(self.proxy)
 
 
 class AccountSettings(BaseModel):

@@ -9,6 +9,7 @@ import pytest
 from ccxt_mcp.cluster import cluster as module
 from ccxt_mcp.cluster.cluster import Cluster
 from ccxt_mcp.errors import ConfigurationError
+from ccxt_mcp.product import assemble
 from ccxt_mcp.settings import Settings
 from ccxt_mcp.store.memory import MemoryStore
 
@@ -46,3 +47,14 @@ def test_one_that_cannot_be_had_stops_the_start_and_names_the_setting(
 
 def test_without_one_a_process_is_on_its_own() -> None:
     assert Cluster.from_settings(Settings()) is None
+
+
+def test_the_stores_password_is_known_to_the_redactor(tmp_path: Path) -> None:
+    """Without it a library's error could show it in a log line."""
+    secret = tmp_path / "store"
+    secret.write_text("redis://default:p%40ssword-1@127.0.0.1:1/0")
+    secret.chmod(0o600)
+    settings = Settings.model_validate({"store_url": f"file:{secret}", "data_dir": tmp_path})
+    product = assemble(settings, environ={}, cluster=Cluster.from_settings(settings, {}))
+    shown = product.redactor.text("default: p%40ssword-1 and p@ssword-1")
+    assert shown == "default: *** and ***"
