@@ -6,8 +6,8 @@ Refuses: to serve anything itself, and to know what the workers do.
 A worker is a new interpreter, not a fork: nothing of a running loop, no thread and no node id is
 inherited. It is given the listening socket as a descriptor, and a pipe as its standard input, whose
 end tells it to end too, whether the supervisor closed it or is gone, however that came about; it
-says on its standard output that it serves. One socket for all, and not one each with ``SO_REUSEPORT``: connections that wait to
-be accepted are then nobody's, and are lost with nobody.
+says on its standard output that it serves. One socket for all, and not one each with
+``SO_REUSEPORT``: connections that wait to be accepted are then nobody's, and are lost with nobody.
 
 The pipe, and not a signal: a service manager signals all processes of a service, and a second
 signal means to cut calls short. For the same reason workers are in sessions of their own: Ctrl-C in
