@@ -1,8 +1,8 @@
 """From a session's record in the common store to this replica's part of it, and back.
 
-Owns: opening, finding and ending sessions that all replicas share, the bounds on them, and how long
-they live. Refuses: to believe its own parts where it may have missed that a session ended, and to
-go on without the store where it is needed: nothing is opened, found or ended then.
+Owns: opening, finding and ending sessions that all replicas share, and how long they live. Refuses:
+to bound them (``bounds.py``), to believe its own parts where it may have missed that a session
+ended, and to go on without the store where it is needed: nothing is opened, found or ended then.
 
 A replica that sees an id for the first time reads the record and makes a part. A part that is there
 is believed: who ends a session tells every replica that has one, and waits for them. What runs in a
@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
 from typing import Any
 
 from ccxt_mcp.cluster.cluster import Cluster
 from ccxt_mcp.errors import Failure
 from ccxt_mcp.model import Principal
 from ccxt_mcp.store.protocol import Record
+from ccxt_mcp.transport.bounds import ROSTER, Bounds
 from ccxt_mcp.transport.census import Census
 from ccxt_mcp.transport.elsewhere import Elsewhere
 from ccxt_mcp.transport.following import Following
@@ -28,20 +28,14 @@ from ccxt_mcp.transport.own_stream import OwnStreams
 from ccxt_mcp.transport.parts import Part, Parts
 from ccxt_mcp.transport.reach import Reach
 from ccxt_mcp.transport.refusal import Refusal
-from ccxt_mcp.transport.registry import gone, is_minted, is_name, no_room
+from ccxt_mcp.transport.registry import gone, is_minted, is_name
 from ccxt_mcp.transport.session import Kind, Session, label_of
-from ccxt_mcp.transport.session_record import Facts, describe, name_of
+from ccxt_mcp.transport.session_record import Facts, describe, name_of, unavailable
 
-__all__ = ["ROSTER", "Directory", "unavailable"]
+__all__ = ["Directory"]
 
-ROSTER = "sessions"
-"""The list of all sessions, of which others are parts: of a client's, and of those with a name."""
-
-_TRIES = 8
-"""Sessions that are looked at to make room for one."""
 _CHUNK = 500
 """Records of one round trip, where there are many."""
-_NO_BOUND = 1 << 30
 
 
 class Directory:
@@ -81,15 +75,21 @@ class Directory:
         self.mirrors = Mirrors(self.reach)
         self.following = Following(self.reach, self.mirrors)
         self.own_streams = OwnStreams(self.reach, parts)
-        self._max_sessions = max_sessions
-        self._max_per_client = max_per_client
         self._adopt_named = adopt_named
         self._leading: dict[str, asyncio.Task[None]] = {}
         self._void: set[str] = set()
         self._swept = time.monotonic()
+        self._bounds = Bounds(
+            self.reach,
+            parts,
+            self._end,
+            # Longer than it lives by more than a sweep, since the sweep tells of it.
+            counted=idle_timeout + 2 * self.interval,
+            max_sessions=max_sessions,
+            max_per_client=max_per_client,
+        )
         parts.shared = self
         self.reach.on("closed", self._closed)
-        self.reach.on("used", self._used)
         self.node.on_missed(self._missed)
 
     def __repr__(self) -> str:
@@ -157,11 +157,11 @@ class Directory:
                     # What needs no store goes on; a call asks the store again.
                     return
                 raise unavailable(failure) from failure
+            if made:
+                await self._bounds.join(name, client_ip, named=True)
             # Ended between the answer of the store and now: it may be there again, or not.
             if name not in self._void:
                 break
-        if made:
-            await self._join(name, client_ip, named=True)
         if known is not None and known.closed:
             known = None
         if record is None:
@@ -215,7 +215,7 @@ class Directory:
         assert session.part is not None
         session.requests += 1
         try:
-            await self._join(session.part.name, session.client_ip, named=False)
+            await self._bounds.join(session.part.name, session.client_ip, named=False)
         except Refusal:
             self.parts.close(session)
             raise
@@ -292,7 +292,7 @@ class Directory:
         )
         if opened.made:
             try:
-                await self._join(part.name, session.client_ip, named=True)
+                await self._bounds.join(part.name, session.client_ip, named=True)
             except Refusal as refusal:
                 raise refusal.as_failure() from None
         self._read(part, opened.record, Facts.decoded(opened.record.data))
@@ -311,21 +311,20 @@ class Directory:
         assert part is not None
         named = session.kind is not Kind.MINTED
         try:
-            ended = await self._end(part.name, session.client_ip, named=named)
+            ended = await self._end(part.name, session.client_ip, named)
         except Failure as failure:
             raise unavailable(failure) from failure
         if not ended:
             self.parts.close(session)
             raise gone()
 
-    async def _end(self, name: str, client_ip: str | None, *, named: bool) -> bool:
+    async def _end(self, name: str, client_ip: str | None, named: bool) -> bool:
         nodes = await self.store.records.remove(name)
         self._closed(name)
         if nodes is None:
             return False
         await self.reach.ask(nodes, "closed", name)
-        for roster in _rosters(client_ip, named=named):
-            self.node.later(self.store.roster.leave(roster, name))
+        self._bounds.leave(name, client_ip, named=named)
         return True
 
     def _closed(self, name: str) -> None:
@@ -336,10 +335,6 @@ class Directory:
         if session is not None:
             self.parts.close(session)
 
-    def _used(self, name: str) -> str:
-        session = self.parts.part(name)
-        return "yes" if session is not None and session.requests else "no"
-
     def _missed(self) -> None:
         self.epoch += 1
 
@@ -349,85 +344,9 @@ class Directory:
         assert part is not None
         if session.kind is Kind.MINTED and part.version == 0:
             # It was counted, and came to nothing.
-            for roster in _rosters(session.client_ip, named=False):
-                self.node.later(self.store.roster.leave(roster, part.name))
+            self._bounds.leave(part.name, session.client_ip, named=False)
 
-    # Bounds and life
-
-    async def _join(self, name: str, client_ip: str | None, *, named: bool) -> None:
-        """Count a session, making room where that has to be and can be.
-
-        Raises:
-            Refusal: 503; the record, if there is one, has been removed.
-        """
-        joined: list[str] = []
-        try:
-            for roster, most, full in (
-                (ROSTER, self._max_sessions, f"all {self._max_sessions} sessions are in use"),
-                (
-                    _of_client(client_ip),
-                    self._max_per_client,
-                    f"all {self._max_per_client} sessions of one client address are in use",
-                ),
-            ):
-                if not await self._room_in(roster, name, most):
-                    raise no_room(full)
-                joined.append(roster)
-                if named:
-                    await self.store.roster.join(
-                        _named(roster), name, ttl=self._counted, most=_NO_BOUND
-                    )
-                    joined.append(_named(roster))
-        except (Failure, Refusal) as error:
-            for roster in joined:
-                self.node.later(self.store.roster.leave(roster, name))
-            if named:
-                self.node.later(self._end(name, client_ip, named=True))
-            if isinstance(error, Failure):
-                raise unavailable(error) from error
-            raise
-
-    async def _room_in(self, roster: str, name: str, most: int) -> bool:
-        for _ in range(_TRIES):
-            if (await self.store.roster.join(roster, name, ttl=self._counted, most=most))[0]:
-                return True
-            # Nobody joins a list of which nobody may be a member, and hears who is idle longest.
-            _, idlest = await self.store.roster.join(
-                _named(roster), name, ttl=self._counted, most=0
-            )
-            if idlest is None:
-                return False
-            await self._make_room(roster, idlest)
-        return False
-
-    async def _make_room(self, roster: str, name: str) -> None:
-        """End a named session, which opens by itself when its client comes back, unless it is in
-        use: then it is not the longest idle."""
-        record = await self.store.records.read(name)
-        if record is None:
-            for each in (roster, _named(roster)):
-                await self.store.roster.leave(each, name)
-            return
-        facts = Facts.decoded(record.data)
-        if record.held or name in await self._in_use(record.nodes, name):
-            await self.store.roster.touch(_named(roster), [name], ttl=self._counted)
-            return
-        await self._end(name, facts.client_ip, named=True)
-        for each in (roster, _named(roster)):
-            await self.store.roster.leave(each, name)
-
-    async def _in_use(self, nodes: Iterable[str], name: str) -> set[str]:
-        here = self.parts.part(name)
-        if here is not None and here.requests:
-            return {name}
-        answers = await self.reach.ask(nodes, "used", name)
-        return {name} if "yes" in answers.values() else set()
-
-    @property
-    def _counted(self) -> float:
-        """Seconds that a session counts for after its last sign of life; a sweep longer than it
-        lives, since the sweep tells of it."""
-        return self.ttl + 2 * self.interval
+    # Life
 
     @property
     def interval(self) -> float:
@@ -456,15 +375,13 @@ class Directory:
     async def _touch(self, sessions: list[Session]) -> None:
         names = [each.part.name for each in sessions if each.part is not None]
         alive = await self.store.records.touch(names, ttl=self.ttl)
-        rosters: dict[str, list[str]] = {}
+        used: dict[str, Session] = {}
         for session, name, there in zip(sessions, names, alive, strict=True):
             if there:
-                for roster in _rosters(session.client_ip, named=session.kind is not Kind.MINTED):
-                    rosters.setdefault(roster, []).append(name)
+                used[name] = session
             elif not session.requests:
                 self.parts.close(session)
-        for roster, members in rosters.items():
-            await self.store.roster.touch(roster, members, ttl=self._counted)
+        await self._bounds.touch(used)
 
     async def page(self, limit: int, offset: int) -> tuple[int, list[dict[str, Any]]]:
         """How many sessions there are at all replicas, and some as ``/health`` shows them, oldest
@@ -482,27 +399,3 @@ class Directory:
             if record is not None
         ]
         return count, await self._census.complete(found)
-
-
-def unavailable(failure: Failure) -> Refusal:
-    """How HTTP says that the store is away."""
-    seconds = max(1, round(failure.retry_after or 1.0))
-    return Refusal(
-        503,
-        f"{failure.message[:1].upper()}{failure.message[1:]}; try again later",
-        headers=[(b"retry-after", str(seconds).encode())],
-        failure=failure,
-    )
-
-
-def _of_client(client_ip: str | None) -> str:
-    return f"clients/{client_ip or '-'}"
-
-
-def _named(roster: str) -> str:
-    return f"{roster}/named"
-
-
-def _rosters(client_ip: str | None, *, named: bool) -> list[str]:
-    lists = [ROSTER, _of_client(client_ip)]
-    return [*lists, *map(_named, lists)] if named else lists

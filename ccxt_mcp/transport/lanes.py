@@ -24,10 +24,10 @@ from ccxt_mcp.errors import Code, Failure
 from ccxt_mcp.model import CALLER, Caller
 from ccxt_mcp.telemetry import RECORDER
 from ccxt_mcp.transport.batch import BUDGET
-from ccxt_mcp.transport.directory import unavailable
 from ccxt_mcp.transport.refusal import Refusal
 from ccxt_mcp.transport.registry import REGISTRY, Registry, gone
 from ccxt_mcp.transport.session import SESSION, Kind, Session
+from ccxt_mcp.transport.session_record import unavailable
 from ccxt_mcp.transport.shared_lane import in_turn
 
 __all__ = ["FAILURE_META", "WORKFLOW_META", "in_lane", "queue_tool_calls"]

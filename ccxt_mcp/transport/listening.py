@@ -9,7 +9,6 @@ from __future__ import annotations
 from starlette.types import Receive, Send
 
 from ccxt_mcp.errors import Failure
-from ccxt_mcp.transport.directory import unavailable
 from ccxt_mcp.transport.events import foreign
 from ccxt_mcp.transport.gate import Gate
 from ccxt_mcp.transport.parts import Part
@@ -17,6 +16,7 @@ from ccxt_mcp.transport.reading import read
 from ccxt_mcp.transport.refusal import Refusal
 from ccxt_mcp.transport.resuming import PRIMED
 from ccxt_mcp.transport.session import Session
+from ccxt_mcp.transport.session_record import unavailable
 from ccxt_mcp.transport.stream import Stream
 from ccxt_mcp.transport.track import RETRY, Track
 

@@ -98,6 +98,11 @@ class Writer:
         if entry not in self._queue:
             self.put(entry)
 
+    @property
+    def last(self) -> bool:
+        """Whether nothing is left to be appended."""
+        return not self._queue
+
     async def written(self) -> None:
         """Wait until all of it is there, or the store has failed."""
         await self._written.wait()
@@ -129,6 +134,12 @@ class _Follower(Reader):
         self.token = token
         self._tell = tell
         self._clock: asyncio.TimerHandle | None = None
+        self._done = False
+
+    def done(self) -> None:
+        """It has the rest from the log, and need not be told."""
+        self._done = True
+        self._track.detach(self)
 
     def heard_of(self) -> None:
         """It is still there."""
@@ -139,7 +150,8 @@ class _Follower(Reader):
     def stop(self) -> None:
         if not self.stopped and self._clock is not None:
             self._clock.cancel()
-            self._tell(self.node, f"unread {self.token}")
+            if not self._done:
+                self._tell(self.node, f"unread {self.token}")
         super().stop()
 
     async def follow(self) -> None:
@@ -175,6 +187,8 @@ class _Mirror:
         reader = self._track.reader
         if isinstance(reader, _Follower):
             self._mirrors.node.tell(reader.node, f"more {self._log}")
+            if self._track.ended and self._writer.last:
+                reader.done()
 
 
 class Mirrors:
@@ -203,6 +217,9 @@ class Mirrors:
         track = self.tracks.get(log)
         if track is None:
             return "unknown"
+        if track.ended:
+            # All that is left of it is in the log, or about to be.
+            return "ok" if seen == "-" or int(seen) <= track.last else "foreign"
         reader = track.reader
         if seen == "-":
             if not isinstance(reader, _Follower) or reader.token != token:

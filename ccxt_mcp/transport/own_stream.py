@@ -222,7 +222,10 @@ class OwnStreams:
                 connection.wake.clear()
                 chunk = b"" if due else KEEP_ALIVE_COMMENT
                 if due:
-                    entries = await self._after(own, after)
+                    entries, whole = await self._after(own, after)
+                    if not whole:
+                        # It was too slow for what is kept. That is told when it comes for the rest.
+                        break
                     chunk = b"".join(own.event(*each, ids=ids) for each in entries)
                     after = entries[-1][0] if entries else after
                     looked = time.monotonic()
@@ -243,12 +246,17 @@ class OwnStreams:
             leaving.cancel()
             await asyncio.wait([leaving])
 
-    async def _after(self, own: Own, number: int) -> list[tuple[int, bytes]]:
+    async def _after(self, own: Own, number: int) -> tuple[list[tuple[int, bytes]], bool]:
+        """What came after an entry, and whether nothing between was dropped."""
         try:
-            return (await self._store.logs.after(own.log, number))[0]
+            entries, whole = await self._store.logs.after(own.log, number)
+            if entries and not whole:
+                # A log that has expired in silence begins anew: nothing of it was dropped.
+                whole = (await self._store.logs.after(own.log, 0))[1]
         except Failure:
             # Silence, for as long as the store is away.
-            return []
+            return [], True
+        return entries, whole or not entries
 
     def _missed(self) -> None:
         for session in self._parts.recent(time.monotonic()):

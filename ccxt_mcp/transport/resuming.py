@@ -154,7 +154,7 @@ class Resumable(Responder):
                 return
             if reader.missed:
                 # It was too slow for what is kept. That is told when it comes for the rest.
-                await self._put(b"", more=False)
+                await self._put(self._opening, more=False)
                 self._over = True
                 track.detach(reader)
                 return

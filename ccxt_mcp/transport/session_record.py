@@ -1,7 +1,7 @@
 """What the store keeps of a session, so that any replica can go on with it.
 
-Owns: the record's name and its words. Refuses: secrets: the id of a minted session, which opens it,
-is in no name and no record but as a hash.
+Owns: the record's name and its words, and the answer where it cannot be had. Refuses: secrets: the
+id of a minted session, which opens it, is in no name and no record but as a hash.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ from urllib.parse import quote
 import orjson
 from mcp_types import InitializeRequestParams
 
+from ccxt_mcp.errors import Failure
 from ccxt_mcp.model import Principal
 from ccxt_mcp.store.protocol import Record
+from ccxt_mcp.transport.refusal import Refusal
 from ccxt_mcp.transport.session import Kind, Session, percentiles, utc
 
-__all__ = ["Facts", "describe", "name_of"]
+__all__ = ["Facts", "describe", "name_of", "unavailable"]
 
 
 def name_of(principal: Principal, session_id: str) -> str:
@@ -124,3 +126,14 @@ def describe(record: Record, now: float) -> dict[str, Any]:
         "timeouts": int(tally.get("timeouts", 0)),
         "latencyMs": percentiles(record.latencies),
     }
+
+
+def unavailable(failure: Failure) -> Refusal:
+    """How HTTP says that the store is away."""
+    seconds = max(1, round(failure.retry_after or 1.0))
+    return Refusal(
+        503,
+        f"{failure.message[:1].upper()}{failure.message[1:]}; try again later",
+        headers=[(b"retry-after", str(seconds).encode())],
+        failure=failure,
+    )

@@ -127,7 +127,11 @@ class Replicas:
         self.stores[number].dead = True
 
     async def _health(self, scope: Scope, receive: Receive, send: Send) -> None:
-        status, body = await _asked(self.pick(), scope, receive)
+        replica = self.pick()
+        status, body = await _asked(replica, scope, receive)
+        if status != 200:
+            await replica(scope, receive, send)
+            return
         said = orjson.loads(body)
         if "sessions" in said:
             # As they are at this moment: what the record counts comes a moment later.
@@ -193,6 +197,16 @@ class _Registries:
 
     def describe(self, limit: int, offset: int) -> list[dict[str, Any]]:
         return _together([app.state.registry.describe(limit, offset) for app in self._apps])
+
+    @property
+    def room(self) -> SimpleNamespace:
+        rooms = [app.state.registry.room for app in self._apps]
+        keepers = {caller: each for room in rooms for caller, each in room._keepers.items()}
+        return SimpleNamespace(size=sum(room.size for room in rooms), _keepers=keepers)
+
+    def close(self, session: Session) -> None:
+        assert session.part is not None
+        session.part.directory.parts.close(session)
 
     def __len__(self) -> int:
         return len({key for app in self._apps for key in app.state.registry._sessions})

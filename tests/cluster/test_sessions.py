@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -10,6 +11,7 @@ import pytest
 
 from ccxt_mcp.cluster import holding
 from tests.cluster.conftest import MakePlace, Place
+from tests.cluster.exceptions import EXCEPTIONS
 from tests.cluster.replicas import sessions_of
 from tests.unit.transport.test_endpoint import MODERN, modern
 from tests.unit.transport.toy import INITIALIZE, Toy, call
@@ -371,3 +373,10 @@ async def test_sessions_live_as_long_as_any_replica_is_asked_for_them(place: Mak
             await asyncio.sleep(0.05)
         await until(lambda: not sessions_of(here.router))
         assert (await echoed(here, 2, minted)).status_code == 404
+
+
+def test_every_exception_is_of_a_test_that_exists() -> None:
+    sources = {path.name: path.read_text() for path in Path(__file__).parents[1].rglob("test_*.py")}
+    for name in EXCEPTIONS:
+        file, _, test = name.partition("::")
+        assert f"def {test}" in sources[file], name

@@ -135,12 +135,12 @@ async def _warmed(stack: Stack, router: Replicas) -> None:
     """Tests warm one server up: here each replica gets what that one would have."""
     ticker = {"name": "get_ticker", "arguments": {"symbol": "BTC/USDT"}}
     body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": ticker}
+    named = {"Mcp-Session-Id": "warm-replicas"}
     for number in range(len(router.apps)):
         router.only = number
         # Where the settings let nobody in, there is nothing to warm.
-        await stack.http.post(
-            f"{stack.url}/mcp", headers={"Mcp-Session-Id": "warm-replicas"}, json=body
-        )
+        await stack.http.post(f"{stack.url}/mcp", headers=named, json=body)
+    await stack.http.delete(f"{stack.url}/mcp", headers=named)
     router.only = None
     stack.sim.counters.reset()
 
