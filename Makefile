@@ -11,7 +11,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; 
 
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo serve test test-fast test-clients test-n8n conformance lint format bench soak lock clean
+.PHONY: help demo serve test test-cluster test-fast test-clients test-n8n conformance lint format bench soak lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 20
@@ -36,6 +36,12 @@ serve: $(VENV)/run ## serve the exchanges and accounts of ./ccxt-mcp.toml and th
 
 test: lint ## style, types and all tests
 	$(BIN)/python -m pytest -n auto $(ARGS)
+
+CLUSTER := tests/unit/transport tests/cluster $(addprefix tests/e2e/test_,two_workflows.py timeouts.py \
+	plain_http.py client.py versions.py writes.py pool_storm.py progress.py server_status.py)
+
+test-cluster: $(VENV)/dev ## the transport and concurrency tests of one process behind a router over three replicas (CCXT_MCP_TEST_SEED=N draws others)
+	CCXT_MCP_TEST_REPLICAS=3 $(BIN)/python -m pytest -n auto $(ARGS) $(CLUSTER)
 
 test-fast: $(VENV)/dev ## the unit tests alone
 	$(BIN)/python -m pytest tests/unit $(ARGS)

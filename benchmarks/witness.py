@@ -27,6 +27,7 @@ from starlette.applications import Starlette
 from starlette.types import Message, Receive, Scope, Send
 
 from ccxt_mcp.mechanisms.admission import Admission, Slot
+from ccxt_mcp.mechanisms.rate_limit import Limiter
 from ccxt_mcp.model import CALLER
 from ccxt_mcp.product import Product
 from ccxt_mcp.simulation import SimulatedExchange
@@ -260,7 +261,8 @@ def leftovers(
     for limiter in gateway._around.limits._limiters.values():
         # The snapshot is what makes a ledger forget.
         limiter.snapshot()
-        if limiter.waiting or limiter._timer is not None or limiter._ledger.flying > 1e-6:
+        flying = isinstance(limiter, Limiter) and limiter._ledger.flying > 1e-6
+        if limiter.waiting or limiter._timer is not None or flying:
             left.append(repr(limiter))
     for lane in gateway._nonces._lanes.values():
         if lane.waiting or lane._turns.busy:

@@ -15,6 +15,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict
+from functools import partial
 from importlib.metadata import version
 from typing import Any, Protocol
 
@@ -32,6 +33,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ccxt_mcp import __version__
 from ccxt_mcp.api.endpoint import API_PATH, Api
 from ccxt_mcp.callers import Tokens
+from ccxt_mcp.cluster.cluster import Cluster
+from ccxt_mcp.cluster.membership import Status
 from ccxt_mcp.connections.limits import ConnectionLimits
 from ccxt_mcp.connections.registry import Connections
 from ccxt_mcp.ops.exposition import State, metrics_route
@@ -39,17 +42,23 @@ from ccxt_mcp.ops.health import health_routes, sees_sessions
 from ccxt_mcp.ops.lag import watch_loop
 from ccxt_mcp.ops.metrics import Metrics
 from ccxt_mcp.product import Product, assemble
+from ccxt_mcp.replica import introduce, joined, of_all
 from ccxt_mcp.settings import Settings, load_settings
 from ccxt_mcp.tools.boundary import failure_result
+from ccxt_mcp.tools.resources import refused
+from ccxt_mcp.transport.directory import Directory
 from ccxt_mcp.transport.endpoint import Endpoint
 from ccxt_mcp.transport.events import Replay
 from ccxt_mcp.transport.gate import Gate
 from ccxt_mcp.transport.guard import Guard, is_loopback, peer_of
 from ccxt_mcp.transport.lanes import queue_tool_calls
+from ccxt_mcp.transport.parts import Parts
 from ccxt_mcp.transport.refusal import Refusal
 from ccxt_mcp.transport.registry import Registry
 from ccxt_mcp.transport.session import utc
 from ccxt_mcp.transport.spans import open_spans_where_seen
+from ccxt_mcp.transport.subscribing import subscribe_resources
+from ccxt_mcp.transport.subscriptions import Quota
 
 __all__ = ["MCP_PATH", "HighLevelServer", "create_app"]
 
@@ -107,19 +116,22 @@ def create_app(
     mcp_server: Server[Any] | HighLevelServer | None = None,
     *,
     product: Product | None = None,
+    cluster: Cluster | None = None,
 ) -> Starlette:
     """An ASGI application: ``/mcp``, ``/health``, ``/live``, ``/ready`` and ``/metrics``.
 
     The product's own tools are at ``/api`` as well, by plain HTTP.
 
-    For whoever serves it, ``app.state`` holds ``connections`` (the clients' bounds and counts) and
-    ``drain``.
+    For whoever serves it, ``app.state`` holds ``connections`` (the clients' bounds and counts),
+    ``drain`` and ``cluster``.
 
     Args:
         settings: from files and the environment when omitted (``load_settings``).
         mcp_server: any MCP server object of the SDK, low-level ``Server`` or ``MCPServer``, to be
             served by this transport instead of the product's own tools.
         product: a product that was assembled before, instead of one from ``settings``.
+        cluster: the other replicas, instead of those that ``store_url`` names; with a product, the
+            one that it was assembled with. Started and stopped here.
 
     Raises:
         ConfigurationError: the settings, an account, a token or a profile cannot be used.
@@ -128,27 +140,19 @@ def create_app(
         settings = product.settings
     elif settings is None:
         settings = load_settings()
+    if cluster is None:
+        cluster = Cluster.from_settings(settings) if product is None else product.cluster
     if mcp_server is None:
-        product = product or assemble(settings)
+        product = product or assemble(settings, cluster=cluster)
         server, tokens = product.server, product.tokens
     else:
         server, tokens = _low_level(mcp_server), Tokens.from_settings(settings)
-    registry = Registry(
-        max_sessions=settings.max_sessions,
-        max_per_client=settings.max_sessions_per_client,
-        idle_timeout=settings.session_idle_timeout,
-        adopt_named=settings.adopt_named_sessions,
-        lane_limit=settings.lane_queue_max,
-        lane_wait_max=settings.lane_wait_max,
-        replay=Replay(
-            events=settings.replay_events_max,
-            size=settings.replay_bytes_max,
-            window=settings.replay_window,
-        ),
-    )
+    registry = _registry(settings, cluster)
     documented = () if product is None else product.boundary.documented
     metrics = Metrics((tool["name"] for tool in documented), settings.exchanges)
     queue_tool_calls(server, refuse=failure_result)
+    if product is not None:
+        subscribe_resources(server, product.watching, refuse=refused)
     open_spans_where_seen(server)
     lifespan = _Lifespan(server, max_body=settings.max_body_bytes)
     gate = Gate()
@@ -185,6 +189,8 @@ def create_app(
             "offset": offset,
             "connections": connections.counts.open,
             "tasks": len(asyncio.all_tasks()),
+            "subscriptions": registry.quota.taken,
+            "polled": 0 if product is None else len(product.watching),
             "exchanges": {} if product is None else product.gateway.snapshot(),
         }
 
@@ -202,10 +208,14 @@ def create_app(
             calls=None if admission is None else (admission.running, admission.waiting),
             exchanges={} if product is None else product.gateway.snapshot(),
             connections=asdict(connections.counts),
+            store=None
+            if cluster is None
+            else {**cluster.trips.snapshot(), "nodes": cluster.membership.known},
         )
 
     def ready() -> bool:
-        return lifespan.running and not gate.draining
+        reached = cluster is None or cluster.trips.reached
+        return lifespan.running and not gate.draining and reached
 
     def may_see_all(request: Request) -> bool:
         peer = peer_of(request.scope)
@@ -217,7 +227,9 @@ def create_app(
 
     @asynccontextmanager
     async def run(_: Starlette) -> AsyncIterator[None]:
-        async with lifespan.run():
+        async with joined(cluster), lifespan.run():
+            if cluster is not None:
+                cluster.membership.turn(Status.RUNNING)
             tasks = (
                 asyncio.create_task(_sweep(registry, settings.session_idle_timeout)),
                 asyncio.create_task(watch_loop(metrics.lag)),
@@ -228,6 +240,15 @@ def create_app(
                 for task in tasks:
                     task.cancel()
 
+    if cluster is not None:
+        introduce(
+            cluster,
+            settings,
+            lambda: {
+                "calls": gate.serving if product is None else product.calls.admission.running,
+                "sessions": len(registry),
+            },
+        )
     middleware = [
         Middleware(
             Guard,
@@ -255,7 +276,13 @@ def create_app(
     app = Starlette(
         routes=[
             Route("/", _front_page),
-            *health_routes(snapshot, ready=ready, may_see_all=may_see_all),
+            *health_routes(
+                snapshot,
+                ready=ready,
+                may_see_all=may_see_all,
+                others=None if cluster is None else partial(of_all, cluster, registry.shared),
+                away=None if cluster is None else lambda: cluster.trips.away,
+            ),
             metrics_route(metrics, state, build=_build(), may_see_all=may_see_all),
         ],
         middleware=middleware,
@@ -268,6 +295,8 @@ def create_app(
 
     async def drain(grace: float) -> None:
         """Take no more work; return when what is under way has ended, at most ``grace`` seconds."""
+        if cluster is not None:
+            cluster.membership.turn(Status.DRAINING)
         done = asyncio.create_task(gate.drain(grace))
         await asyncio.sleep(0)
         registry.close_streams()
@@ -277,6 +306,7 @@ def create_app(
     app.state.connections = connections
     app.state.metrics = metrics
     app.state.drain = drain
+    app.state.cluster = cluster
     return app
 
 
@@ -339,8 +369,36 @@ def _origin_pattern(origin: str) -> str:
     return re.escape(bare) + (r"(:\d+)?" if bare != origin else "")
 
 
+def _registry(settings: Settings, cluster: Cluster | None) -> Registry:
+    """The sessions of this process, or its parts of those of all replicas."""
+    bounds: dict[str, Any] = {
+        "max_sessions": settings.max_sessions,
+        "idle_timeout": settings.session_idle_timeout,
+        "adopt_named": settings.adopt_named_sessions,
+    }
+    own: dict[str, Any] = {
+        "max_per_client": settings.max_sessions_per_client,
+        "lane_limit": settings.lane_queue_max,
+        "lane_wait_max": settings.lane_wait_max,
+        "replay": Replay(
+            events=settings.replay_events_max,
+            size=settings.replay_bytes_max,
+            window=settings.replay_window,
+        ),
+        "quota": Quota(settings.max_subscriptions_per_session, settings.max_subscriptions),
+    }
+    if cluster is None:
+        return Registry(**bounds, **own)
+    parts = Parts(**bounds, **own)
+    Directory(cluster, parts, max_per_client=settings.max_sessions_per_client, **bounds)
+    return parts
+
+
 async def _sweep(registry: Registry, idle_timeout: float) -> None:
     """End idle sessions, at most a tenth of the timeout late."""
     while True:
         await asyncio.sleep(min(60.0, max(0.05, idle_timeout / 10)))
-        registry.expire()
+        if registry.shared is not None:
+            await registry.shared.sweep()
+        else:
+            registry.expire()

@@ -62,7 +62,9 @@ CODES: dict[Code, CodeInfo] = {
         "Correct the named argument; `tools/list` has each tool's schema.",
     ),
     Code.UNKNOWN_TOOL: CodeInfo(
-        "No tool has this name.", False, "`tools/list` has the names of all tools."
+        "No tool has this name, or this replica leaves it to others.",
+        False,
+        "`tools/list` has the names of all tools.",
     ),
     Code.UNKNOWN_EXCHANGE: CodeInfo(
         "No exchange or exchange profile has this name.",

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-__all__ = ["ANONYMOUS", "CALLER", "Caller", "Principal", "Scope"]
+__all__ = ["ANONYMOUS", "CALLER", "Caller", "Principal", "Scope", "Toolset"]
 
 
 class Scope(StrEnum):
@@ -23,6 +23,13 @@ class Scope(StrEnum):
     TRADE = "trade"
     FUNDS = "funds"
     OPS = "ops"
+
+
+class Toolset(StrEnum):
+    """Tools that a replica serves or leaves to others, together."""
+
+    MARKET = "market"
+    ACCOUNT = "account"
 
 
 @dataclass(frozen=True, slots=True)

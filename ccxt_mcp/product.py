@@ -19,6 +19,7 @@ from ccxt_mcp import __version__
 from ccxt_mcp.accounts import Accounts, load_accounts
 from ccxt_mcp.callers import Tokens
 from ccxt_mcp.calls.pipeline import Calls
+from ccxt_mcp.cluster.cluster import Cluster
 from ccxt_mcp.errors import ConfigurationError
 from ccxt_mcp.exchanges.gateway import Gateway
 from ccxt_mcp.redaction import Redactor
@@ -26,6 +27,7 @@ from ccxt_mcp.settings import Settings
 from ccxt_mcp.tools.boundary import Boundary
 from ccxt_mcp.tools.server import TOOLS, build_server
 from ccxt_mcp.tools.tool import Tool
+from ccxt_mcp.tools.watching import Watching
 
 __all__ = ["Product", "assemble"]
 
@@ -42,6 +44,8 @@ class Product:
     server: Server[Any]
     calls: Calls
     boundary: Boundary
+    watching: Watching
+    cluster: Cluster | None = None
 
 
 def assemble(
@@ -52,6 +56,7 @@ def assemble(
     keep_on_disk: bool = True,
     load_apart: bool = True,
     tools: Sequence[Tool] = TOOLS,
+    cluster: Cluster | None = None,
 ) -> Product:
     """Join the rooms.
 
@@ -62,6 +67,8 @@ def assemble(
         keep_on_disk: whether ``settings.data_dir`` is used at all.
         load_apart: whether market tables are loaded in processes of their own (``Gateway``).
         tools: what clients can call, in the order of the list.
+        cluster: the replicas that share limits, keys and answers with this server, begun and ended
+            by whoever serves it (``create_app`` does); ``None`` for none.
 
     Raises:
         ConfigurationError: an account, a token or a profile cannot be used.
@@ -77,6 +84,7 @@ def assemble(
         market_max_age=settings.market_max_age,
         max_exchanges_loaded=settings.max_exchanges_loaded,
         load_apart=load_apart,
+        cluster=cluster,
     )
     known = gateway.exchange_ids()
     problems = _unknown_exchanges(settings, known)
@@ -92,8 +100,15 @@ def assemble(
     if problems:
         raise ConfigurationError.listing(problems)
     redactor.add(*settings.secrets(), *accounts.secrets(), *tokens.secrets())
-    calls = Calls(gateway, accounts, settings, redact=redactor.text)
+    calls = Calls(
+        gateway,
+        accounts,
+        settings,
+        redact=redactor.text,
+        sharing=None if cluster is None else cluster.sharing,
+    )
     boundary = Boundary(calls, tools)
+    watching = Watching(boundary, settings)
     server = build_server(calls, boundary=boundary, version=__version__)
 
     @asynccontextmanager
@@ -102,10 +117,13 @@ def assemble(
         try:
             yield {}
         finally:
+            await watching.close()
             await gateway.close()
 
     server.lifespan = lifespan
-    return Product(settings, accounts, tokens, gateway, redactor, server, calls, boundary)
+    return Product(
+        settings, accounts, tokens, gateway, redactor, server, calls, boundary, watching, cluster
+    )
 
 
 def _unknown_exchanges(settings: Settings, known: Sequence[str]) -> list[str]:

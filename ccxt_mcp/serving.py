@@ -186,6 +186,13 @@ class _Server(uvicorn.Server):
                 task.cancel()
         self.should_exit = True
 
+    def leave(self) -> None:
+        """As the first signal does; without effect after it."""
+        if self._drain is None:
+            self.should_exit = True
+        elif not self.should_exit:
+            self._begin_draining()
+
     def _begin_draining(self) -> None:
         assert self._drain is not None
         if self._draining is None:
@@ -209,6 +216,7 @@ async def run_until_stopped(
     connections: Connections | None = None,
     drain: Drain | None = None,
     started: Callable[[str], None] | None = None,
+    leaving: asyncio.Event | None = None,
 ) -> None:
     """Serve until SIGINT or SIGTERM; a second one cuts the calls in flight short.
 
@@ -217,6 +225,7 @@ async def run_until_stopped(
         drain: called with the seconds of grace at the first signal, while the listener answers on;
             what it does not wait for is hung up on afterwards.
         started: told the base URL once the listener answers.
+        leaving: when set, the same as the first signal.
 
     Raises:
         ConfigurationError: the application did not start; its own error is in the log.
@@ -231,6 +240,9 @@ async def run_until_stopped(
         await server.up.wait()
         if started is not None:
             started(address_of(listener))
+        if leaving is not None:
+            await leaving.wait()
+            server.leave()
 
     announcing = asyncio.create_task(announce())
     try:

@@ -26,7 +26,7 @@ from ccxt_mcp.transport.lanes import in_lane
 from ccxt_mcp.transport.refusal import Refusal, encode, send_json
 from ccxt_mcp.transport.registry import Registry
 from ccxt_mcp.transport.responder import Responder
-from ccxt_mcp.transport.session import PlainRequest, Session
+from ccxt_mcp.transport.session import Kind, PlainRequest, Session
 from ccxt_mcp.transport.wire import ClientGone, check_content_type, read_body
 
 __all__ = ["API_PATH", "Api", "Tools"]
@@ -136,9 +136,12 @@ class Api:
             await self._answer(tool, arguments, None, traced, receive, send)
             return
         peer = peer_of(scope)
-        session = self._registry.find_or_open(
-            peer.principal, name.decode("latin-1"), peer.client_ip
-        )
+        session_id = name.decode("latin-1")
+        if self._registry.shared is not None:
+            await self._registry.shared.arrive(
+                peer.principal, session_id, peer.client_ip, Kind.NAMED
+            )
+        session = self._registry.find_or_open(peer.principal, session_id, peer.client_ip)
         session.requests += 1
         self._registry.touch(session)
         try:

@@ -28,10 +28,12 @@ from typing import Any, TypeVar
 import orjson
 
 from ccxt_mcp.accounts import Account, Accounts
+from ccxt_mcp.calls.common_reads import CommonReads
 from ccxt_mcp.calls.policy import Effect, Operation, Side, operation
 from ccxt_mcp.calls.progress import Progress
 from ccxt_mcp.calls.public_reads import PublicReads, Read
 from ccxt_mcp.calls.retries import after_a_write, full_jitter, persistently
+from ccxt_mcp.cluster.sharing import Sharing
 from ccxt_mcp.errors import Code, Failure
 from ccxt_mcp.exchanges.failures import Wire
 from ccxt_mcp.exchanges.gateway import Gateway
@@ -202,6 +204,7 @@ class Call:
             step.fresh if max_age is None else min(step.fresh, max_age),
             lambda: calls.run(calls.begin(tool), ask),
             self._slot(exchange, None),
+            keep=step.fresh,
         )
 
     @asynccontextmanager
@@ -307,6 +310,7 @@ class Calls:
         settings: ``tool_timeout`` (seconds) and ``default_exchange`` are used.
         redact: removes secrets from the texts of unexpected faults before they are logged.
         jitter: turns the longest pause before a retry, in seconds, into the one to make.
+        sharing: with the other replicas; None where this process is on its own.
     """
 
     def __init__(
@@ -317,12 +321,15 @@ class Calls:
         *,
         redact: Callable[[str], str] = str,
         jitter: Callable[[float], float] = full_jitter,
+        sharing: Sharing | None = None,
     ) -> None:
         self.gateway = gateway
         self.accounts = accounts
         self.settings = settings
         self.jitter = jitter
-        self.reads = PublicReads()
+        self.reads = PublicReads(
+            None if sharing is None else CommonReads(sharing, gateway.fingerprint)
+        )
         self.started = time.time()
         self.redact = redact
         self._timeout = settings.tool_timeout

@@ -17,7 +17,7 @@ from ccxt_mcp.redaction import printable
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from ccxt_mcp.client import Health, SessionHealth
+    from ccxt_mcp.client import Health, NodeHealth, SessionHealth
 
 __all__ = ["add_to", "page"]
 
@@ -128,6 +128,7 @@ def page(
         f"{report.active_sessions} sessions, {report.connections} connections, exchanges: "
         + (", ".join(map(printable, report.exchanges or ())) or "none yet")
     )
+    nodes = _nodes(report)
     narrow = width is not None and width < _ALL
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("Session", overflow="fold")
@@ -140,16 +141,46 @@ def page(
     ordered = sorted(
         report.sessions, key=lambda each: (each.in_flight + each.queued, each.last_activity)
     )
-    most = len(ordered) if height is None else max(1, height - 8)
+    taken = 8 + (len(report.nodes) + 2 if report.nodes else 0)
+    most = len(ordered) if height is None else max(1, height - taken)
     for session in ordered[::-1][:most]:
         row = _row(session, now)
         if narrow:
             del row[1 : 1 + len(_WHOSE)]
         table.add_row(*map(Text, row), style="bold" if session.in_flight else "")
     if not ordered:
-        return Group(head, Text("no session yet", "dim"))
+        return Group(head, *nodes, Text("no session yet", "dim"))
     left = (report.active_sessions or 0) - min(most, len(ordered))
-    return Group(head, table, *([Text(f"and {left} more", "dim")] if left > 0 else []))
+    return Group(head, *nodes, table, *([Text(f"and {left} more", "dim")] if left > 0 else []))
+
+
+def _nodes(report: Health) -> list[RenderableType]:
+    """The replicas, where there are several; the one that answered is marked."""
+    from rich.table import Table
+    from rich.text import Text
+
+    if not report.nodes:
+        return []
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("Node", "Address", "Status", "Tools"):
+        table.add_column(name, overflow="fold")
+    for name in ("Calls", "Most", "Sessions"):
+        table.add_column(name, justify="right")
+    for node in report.nodes:
+        table.add_row(*map(Text, _node_row(node, report.node)))
+    away = [Text("the store that they share is away", "red")] if report.store_up is False else []
+    return [table, *away, Text("")]
+
+
+def _node_row(node: NodeHealth, answered: str | None) -> list[str]:
+    return [
+        printable(node.node_id) + (" *" if node.node_id == answered else ""),
+        _shown(node.address),
+        _shown(node.status),
+        _shown(", ".join(node.toolsets)),
+        *("-" if each is None else str(each) for each in (node.calls, node.max_calls)),
+        "-" if node.sessions is None else str(node.sessions),
+    ]
 
 
 _WHOSE = ("Client", "Address", "Token")

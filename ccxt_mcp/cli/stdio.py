@@ -67,15 +67,19 @@ async def _serve(arguments: argparse.Namespace, source: int, sink: int) -> None:
     from ccxt_mcp.product import assemble
     from ccxt_mcp.settings import load_settings
     from ccxt_mcp.tools.boundary import failure_result
+    from ccxt_mcp.tools.resources import refused
     from ccxt_mcp.transport.lanes import queue_tool_calls
     from ccxt_mcp.transport.pipes import serve_pipes
     from ccxt_mcp.transport.registry import Registry
     from ccxt_mcp.transport.spans import open_spans_where_seen
+    from ccxt_mcp.transport.subscribing import subscribe_resources
+    from ccxt_mcp.transport.subscriptions import Quota
 
     settings = load_settings(arguments.config)
     product = assemble(settings, on_progress=say)
     configure_logging(settings.log_level, settings.log_format, product.redactor)
     queue_tool_calls(product.server, refuse=failure_result)
+    subscribe_resources(product.server, product.watching, refuse=refused)
     open_spans_where_seen(product.server)
     registry = Registry(
         max_sessions=1,
@@ -84,6 +88,7 @@ async def _serve(arguments: argparse.Namespace, source: int, sink: int) -> None:
         adopt_named=True,
         lane_limit=settings.lane_queue_max,
         lane_wait_max=settings.lane_wait_max,
+        quota=Quota(settings.max_subscriptions_per_session, settings.max_subscriptions),
     )
     for warning in product.accounts.warnings:
         say(f"warning: {warning}")

@@ -11,13 +11,14 @@ docs/CLIENT.md is its reference.
 """
 
 from ccxt_mcp.client.failures import CallFailed
-from ccxt_mcp.client.health import Health, SessionHealth, health
+from ccxt_mcp.client.health import Health, NodeHealth, SessionHealth, health
 from ccxt_mcp.client.pool import PoolStats, SessionPool
 from ccxt_mcp.client.workflow import Workflow
 
 __all__ = [
     "CallFailed",
     "Health",
+    "NodeHealth",
     "PoolStats",
     "SessionHealth",
     "SessionPool",

@@ -18,7 +18,7 @@ from ccxt_mcp.client.failures import CallFailed, Fate, failed
 from ccxt_mcp.client.reading import content_of, json_of, refusal_of
 from ccxt_mcp.client.wire import transport_failure
 
-__all__ = ["Health", "SessionHealth", "health"]
+__all__ = ["Health", "NodeHealth", "SessionHealth", "health"]
 
 _T = TypeVar("_T")
 
@@ -63,6 +63,33 @@ class SessionHealth:
 
 
 @dataclass(frozen=True, slots=True)
+class NodeHealth:
+    """One of several replicas.
+
+    Attributes:
+        node_id: drawn at its start.
+        address: where it listens, as it says itself.
+        version: of the server.
+        started_at: ISO-8601 in UTC.
+        status: ``starting``, ``running`` or ``draining``.
+        toolsets: what it serves.
+        calls: calls under way at exchanges, at its last sign of life, some seconds ago.
+        max_calls: how many there may be.
+        sessions: sessions of which it has parts.
+    """
+
+    node_id: str
+    address: str | None
+    version: str | None
+    started_at: str | None
+    status: str | None
+    toolsets: tuple[str, ...]
+    calls: int | None
+    max_calls: int | None
+    sessions: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Health:
     """The state of a server; all but ``status`` is None where it is not shown to this caller.
 
@@ -77,6 +104,9 @@ class Health:
         connections: open connections of clients.
         tasks: tasks of the server's event loop.
         exchanges: the state of each exchange in use, by profile, as JSON.
+        node: the id of the replica that answered; None where there is one process only.
+        nodes: all replicas that live, those that began first first; None likewise.
+        store_up: whether the store that they share answers; None likewise.
     """
 
     status: str
@@ -89,6 +119,9 @@ class Health:
     connections: int | None = None
     tasks: int | None = None
     exchanges: dict[str, Any] | None = None
+    node: str | None = None
+    nodes: tuple[NodeHealth, ...] | None = None
+    store_up: bool | None = None
 
 
 async def health(
@@ -161,6 +194,8 @@ def _health(body: Any) -> Health:
     """Raises ``KeyError``, ``TypeError`` or ``ValueError`` for what has not this form."""
     shown = _as(dict, body)
     sessions = _as(list, shown.get("sessions"), None)
+    nodes = _as(list, shown.get("nodes"), None)
+    store = _as(dict, shown.get("store"), None) or {}
     return Health(
         status=_as(str, shown["status"]),
         version=_as(str, shown.get("version"), None),
@@ -172,6 +207,27 @@ def _health(body: Any) -> Health:
         connections=_as(int, shown.get("connections"), None),
         tasks=_as(int, shown.get("tasks"), None),
         exchanges=_as(dict, shown.get("exchanges"), None),
+        node=_as(str, shown.get("node"), None),
+        nodes=None if nodes is None else tuple(map(_node, nodes)),
+        store_up=_as(bool, store.get("up"), None),
+    )
+
+
+def _node(each: Any) -> NodeHealth:
+    # Replicas of other versions may say less.
+    shown = _as(dict, each)
+    load = _as(dict, shown.get("load"), None) or {}
+    most = _as(dict, shown.get("max"), None) or {}
+    return NodeHealth(
+        node_id=_as(str, shown["id"]),
+        address=_as(str, shown.get("address"), None),
+        version=_as(str, shown.get("version"), None),
+        started_at=_as(str, shown.get("startedAt"), None),
+        status=_as(str, shown.get("status"), None),
+        toolsets=tuple(_as(str, name) for name in _as(list, shown.get("toolsets"), None) or ()),
+        calls=_as(int, load.get("calls"), None),
+        max_calls=_as(int, most.get("calls"), None),
+        sessions=_as(int, load.get("sessions"), None),
     )
 
 

@@ -5,9 +5,15 @@ Owns: in which order the parts begin and end. Refuses: what they do.
 
 from __future__ import annotations
 
+import hashlib
+import hmac
+
 from ccxt_mcp.cluster.holding import Leaseholder
+from ccxt_mcp.cluster.membership import Membership
 from ccxt_mcp.cluster.node import Node
+from ccxt_mcp.cluster.sharing import Sharing
 from ccxt_mcp.settings import Settings
+from ccxt_mcp.store.measured import Measured, Trips
 from ccxt_mcp.store.opening import store_at
 from ccxt_mcp.store.protocol import Store
 
@@ -15,16 +21,23 @@ __all__ = ["Cluster"]
 
 
 class Cluster:
-    """A node, its leases, and the store behind both.
+    """A node with what it holds and shares, and the store behind it.
 
     Args:
         store: shared by all replicas; opened and closed here.
+        prefix: of the replicas' names in the store; all that share it are one cluster.
     """
 
-    def __init__(self, store: Store, node_id: str | None = None) -> None:
-        self.store = store
-        self.node = Node(store, node_id)
+    def __init__(
+        self, store: Store, node_id: str | None = None, *, prefix: str = "ccxt-mcp"
+    ) -> None:
+        self.trips = Trips()
+        self.store: Store = Measured(store, self.trips)
+        self.salt = hashlib.sha256(f"ccxt-mcp names of {prefix}".encode()).digest()
+        self.node = Node(self.store, node_id)
         self.leases = Leaseholder(self.node)
+        self.sharing = Sharing(self.node)
+        self.membership = Membership(self.node)
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Cluster | None:
@@ -40,17 +53,26 @@ class Cluster:
                 settings.store_url.get_secret_value(),
                 prefix=settings.store_prefix,
                 timeout=settings.store_timeout,
-            )
+            ),
+            prefix=settings.store_prefix,
         )
+
+    def hidden(self, *texts: str) -> str:
+        """A name for these, the same in all replicas, that does not say what they are: 32
+        hexadecimal digits."""
+        message = "\0".join(texts).encode()
+        return hmac.new(self.salt, message, hashlib.sha256).hexdigest()[:32]
 
     async def start(self) -> None:
         """Begin. A store that is away is waited for by each call, not here."""
         await self.store.open()
         await self.node.start()
         await self.leases.start()
+        await self.membership.start()
 
     async def stop(self) -> None:
         """End; what was said last arrives."""
+        await self.membership.stop()
         await self.leases.stop()
         await self.node.stop()
         await self.store.close()

@@ -13,6 +13,7 @@ stops for longer than that margin exactly there sends once without the lease: th
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 import time
 from collections.abc import Callable, Mapping
@@ -20,7 +21,7 @@ from contextvars import ContextVar
 
 from ccxt_mcp.cluster.node import Node
 from ccxt_mcp.errors import Code, Failure
-from ccxt_mcp.store.protocol import Claim
+from ccxt_mcp.store.protocol import Claim, Claimed
 
 __all__ = ["HELD", "LENGTH", "RENEW", "Holding", "Leaseholder", "check_held"]
 
@@ -29,6 +30,16 @@ RENEW = 2.0
 MARGIN = 0.5
 _LOOK = 0.25
 """Seconds between looks at what is held."""
+_AGAIN = 0.5
+"""Seconds after which a lease is given up again where the store was away."""
+
+_now: Callable[[], float] = (
+    functools.partial(time.clock_gettime, time.CLOCK_BOOTTIME)
+    if hasattr(time, "CLOCK_BOOTTIME")
+    else time.monotonic
+)
+"""Steady seconds, of which none is left out while the machine sleeps, where the system can tell: a
+lease does not sleep with it."""
 
 
 class Holding:
@@ -59,7 +70,7 @@ class Holding:
     @property
     def sure(self) -> bool:
         """Whether nobody else can hold it now."""
-        return not self.lost and time.monotonic() < self.until - MARGIN
+        return not self.lost and _now() < self.until - MARGIN
 
     def check(self) -> None:
         """Raises ``Failure`` (``store_unavailable``) unless the lease is surely held."""
@@ -102,8 +113,8 @@ def check_held() -> None:
 class Leaseholder:
     """All leases of a node.
 
-    Mutable: ``_held`` (by token), ``_waiting`` (by token: set when the store says that it may have
-    been granted).
+    Mutable: ``_held`` (by token), ``_waiting`` (by token of who takes: set when it may have been
+    granted), ``_renewing`` (tokens whose renewal is under way).
     """
 
     def __init__(self, node: Node) -> None:
@@ -138,6 +149,7 @@ class Leaseholder:
         name: str,
         *,
         reserve: int = 0,
+        ahead: int = 0,
         record: bool = False,
         ttl: float = 0.0,
         on_loss: Callable[[], None] | None = None,
@@ -151,19 +163,25 @@ class Leaseholder:
             Failure: ``store_unavailable``.
         """
         token = f"{self._node.id}-{next(self._tokens):x}"
-        told: asyncio.Event | None = None
+        # From before the first claim: that it was granted may be heard before its answer is.
+        told = self._waiting[token] = asyncio.Event()
+        asking: asyncio.Task[Claimed] | None = None
         try:
             while True:
-                asked = time.monotonic()
-                claimed = await self._leases.claim(
-                    name,
-                    token,
-                    node=self._node.id,
-                    length=LENGTH,
-                    reserve=reserve,
-                    record=record,
-                    ttl=ttl,
+                asked = _now()
+                asking = asyncio.create_task(
+                    self._leases.claim(
+                        name,
+                        token,
+                        node=self._node.id,
+                        length=LENGTH,
+                        reserve=reserve,
+                        ahead=ahead,
+                        record=record,
+                        ttl=ttl,
+                    )
                 )
+                claimed = await asyncio.shield(asking)
                 if claimed.state is Claim.GRANTED:
                     holding = Holding(
                         name,
@@ -179,8 +197,6 @@ class Leaseholder:
                         return holding
                 elif claimed.state is Claim.MISSING:
                     return None
-                if told is None:
-                    told = self._waiting[token] = asyncio.Event()
                 try:
                     async with asyncio.timeout(max(claimed.wait, 0.001)):
                         await told.wait()
@@ -189,10 +205,10 @@ class Leaseholder:
                 told.clear()
         except BaseException:
             # Asked for, and perhaps granted: nobody waits for it any more.
-            self._node.later(self._leases.release(name, token, length=LENGTH))
+            self._node.later(self._take_back(asking, name, token))
             raise
         finally:
-            self._waiting.pop(token, None)
+            del self._waiting[token]
 
     def give(
         self,
@@ -203,9 +219,7 @@ class Leaseholder:
     ) -> None:
         """Give a lease up, without waiting for the store to hear of it."""
         self._held.pop(holding.token, None)
-        self._node.later(
-            self._leases.release(holding.name, holding.token, length=LENGTH, mark=mark, tally=tally)
-        )
+        self._node.later(self._release(holding.name, holding.token, mark, tally))
 
     def _granted(self, rest: str) -> None:
         name, _, token = rest.rpartition(" ")
@@ -214,7 +228,32 @@ class Leaseholder:
             told.set()
         elif token not in self._held and token.startswith(self._node.id + "-"):
             # Whoever waited has gone; the leaving and the granting have crossed.
-            self._node.later(self._leases.release(name, token, length=LENGTH))
+            self._node.later(self._release(name, token))
+
+    async def _take_back(self, asking: asyncio.Task[Claimed] | None, name: str, token: str) -> None:
+        if asking is not None:
+            # On another connection a release could overtake the claim, which nobody would end then.
+            await asyncio.wait([asking])
+        await self._release(name, token)
+
+    async def _release(
+        self,
+        name: str,
+        token: str,
+        mark: int | None = None,
+        tally: Mapping[str, float] | None = None,
+    ) -> None:
+        end = _now() + LENGTH
+        while True:
+            try:
+                return await self._leases.release(
+                    name, token, length=LENGTH, mark=mark, tally=tally
+                )
+            except Failure:
+                # Who waits for it does not wait for its end where the store is back before.
+                if _now() + _AGAIN >= end:
+                    raise
+            await asyncio.sleep(_AGAIN)
 
     def _missed(self) -> None:
         for told in self._waiting.values():
@@ -223,7 +262,7 @@ class Leaseholder:
     async def _look_after(self) -> None:
         while True:
             await asyncio.sleep(_LOOK)
-            now = time.monotonic()
+            now = _now()
             for holding in list(self._held.values()):
                 if not holding.sure:
                     holding.lose()
@@ -233,7 +272,7 @@ class Leaseholder:
 
     async def _renew(self, holding: Holding) -> None:
         try:
-            asked = time.monotonic()
+            asked = _now()
             if await self._leases.renew(holding.name, holding.token, length=LENGTH):
                 holding.asked, holding.until = asked, asked + LENGTH
             elif holding.token in self._held:

@@ -61,8 +61,11 @@ class Node:
         """Let what was said last arrive."""
         if self._under_way:
             await asyncio.wait(self._under_way, timeout=_TO_END)
-        for task in list(self._under_way):
+        late = list(self._under_way)
+        for task in late:
             task.cancel()
+        if late:
+            await asyncio.wait(late)
         await self.store.mail.unlisten(self.id)
 
     def later(self, work: Coroutine[Any, Any, Any]) -> None:
@@ -82,7 +85,10 @@ class Node:
     def _heard(self, message: str) -> None:
         if not message:
             for missed in self._missed:
-                missed()
+                try:
+                    missed()
+                except Exception:
+                    _log.exception("this node could not make up for what it may have missed")
             return
         kind, _, rest = message.partition(" ")
         handler = self._handlers.get(kind)
@@ -100,3 +106,5 @@ async def _quietly(work: Coroutine[Any, Any, Any]) -> None:
         await work
     except Failure as failure:
         _log.debug("not said: %s", failure)
+    except Exception:
+        _log.exception("work that nobody waits for has failed")

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ccxt_mcp.errors import Code, Failure
+from ccxt_mcp.exchanges.common_tables import CommonTables
 from ccxt_mcp.exchanges.helper import CannotHelp, load_apart
 from ccxt_mcp.exchanges.http import RoutedSession, trust_store
 from ccxt_mcp.exchanges.jobs import Job, fetch_tables
@@ -32,7 +33,8 @@ LIMIT = 120.0
 class Fetching:
     """What the loads of all profiles have in common.
 
-    With ``apart`` false no helper is started: every load is done here, as where none can be.
+    With ``apart`` false no helper is started: every load is done here, as where none can be. With
+    ``common`` one replica loads for all.
     """
 
     timeout_ms: int
@@ -41,6 +43,7 @@ class Fetching:
     shelf: Shelf | None = None
     limit: float = LIMIT
     apart: bool = True
+    common: CommonTables | None = None
     _places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(HELPERS))
 
     async def fetch(
@@ -50,17 +53,38 @@ class Fetching:
         *,
         pacing: Any,
         connect: Callable[[], Awaitable[RoutedSession]],
+        max_age: float = 0.0,
     ) -> Tables:
-        """Load a profile's tables from its exchange. Raises ``Failure``.
+        """A profile's tables, from its exchange or another replica. Raises ``Failure``.
 
-        ``connect`` gives the profile's session, for a load that has to be done here.
+        ``connect`` gives the profile's session, for a load that has to be done here. Another
+        replica's may be ``max_age`` seconds old.
         """
+        if self.common is None:
+            return await self._load(profile, fingerprint, pacing, connect, None)
+        return await self.common.get(
+            profile.exchange,
+            fingerprint,
+            max_age,
+            lambda frames: self._load(profile, fingerprint, pacing, connect, frames),
+        )
+
+    async def _load(
+        self,
+        profile: ExchangeProfile,
+        fingerprint: str,
+        pacing: Any,
+        connect: Callable[[], Awaitable[RoutedSession]],
+        frames: list[bytes] | None,
+    ) -> Tables:
         name = profile.name
         async with self._places:
             self.progress(f"{name}: loading market tables")
             started = time.monotonic()
             try:
-                tables = await self._apart(profile, fingerprint, pacing) if self.apart else None
+                tables = None
+                if self.apart:
+                    tables = await self._apart(profile, fingerprint, pacing, frames)
                 if tables is None:
                     tables = await fetch_tables(
                         profile,
@@ -78,7 +102,11 @@ class Fetching:
             return tables
 
     async def _apart(
-        self, profile: ExchangeProfile, fingerprint: str, pacing: Any
+        self,
+        profile: ExchangeProfile,
+        fingerprint: str,
+        pacing: Any,
+        frames: list[bytes] | None,
     ) -> Tables | None:
         """The tables by way of a helper; ``None`` if there can be none."""
         shelf, exchange = self.shelf, profile.exchange
@@ -98,12 +126,16 @@ class Fetching:
         )
         kept = False
         try:
-            tables = await load_apart(job, limit=self.limit, pacing=pacing, redact=self.redact)
+            tables = await load_apart(
+                job, limit=self.limit, pacing=pacing, redact=self.redact, frames=frames
+            )
             if shelf is not None and spool is not None:
                 await shelf.keep(spool, exchange, fingerprint)
                 kept = True
             return tables
         except CannotHelp as reason:
+            if frames is not None:
+                frames.clear()
             self.progress(f"{profile.name}: loading in the server's own process: {reason}")
             return None
         finally:

@@ -14,9 +14,11 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
+from ccxt_mcp.cluster.cluster import Cluster
 from ccxt_mcp.errors import Code, Failure
 from ccxt_mcp.exchanges.catalog import ExchangeFacts, catalog
 from ccxt_mcp.exchanges.clocks import Reading
+from ccxt_mcp.exchanges.common_tables import CommonTables
 from ccxt_mcp.exchanges.fetching import Fetching
 from ccxt_mcp.exchanges.http import trusting
 from ccxt_mcp.exchanges.lease import Lease
@@ -51,6 +53,8 @@ class Gateway:
         limits: the authority over rate limits; by default one with the published rules.
         load_apart: whether market tables are loaded in processes of their own. A load in this one
             holds its event loop, half a second for 3,600 markets, and keeps nothing on disk.
+        cluster: the replicas that share limits, keys and market tables with this one; ``None`` for
+            none.
 
     Bound to the event loop that it is first used in. Mutable: ``_rooms`` (one per profile in
     use), ``_tls`` (one context per certificate file).
@@ -69,25 +73,28 @@ class Gateway:
         policy: Policy | None = None,
         limits: Limits | None = None,
         load_apart: bool = True,
+        cluster: Cluster | None = None,
     ) -> None:
         self._profiles = dict(profiles)
         self._rooms: dict[str, ExchangeRoom] = {}
         self._tls: dict[str, asyncio.Task[ssl.SSLContext]] = {}
         self._closed = False
-        self._nonces = NonceLanes(data_dir)
+        self._nonces = NonceLanes(data_dir, cluster=cluster)
         timeout_ms, progress = round(ccxt_timeout * 1000), on_progress or _silent
         shelf = None if data_dir is None else Shelf(data_dir, progress)
+        policy = policy or Policy(max_age=market_max_age)
+        common = None
+        if cluster is not None:
+            common = CommonTables(cluster.sharing, keep=policy.max_age, progress=progress)
         self._around = Surroundings(
             timeout_ms=timeout_ms,
             redact=redact,
             progress=progress,
             tls=self._trusting,
             nonces=self._nonces,
-            limits=limits or Limits(),
-            fetching=Fetching(timeout_ms, redact, progress, shelf, apart=load_apart),
-            library=Library(
-                policy or Policy(max_age=market_max_age), shelf.frames if shelf else None
-            ),
+            limits=limits or Limits(cluster=cluster),
+            fetching=Fetching(timeout_ms, redact, progress, shelf, apart=load_apart, common=common),
+            library=Library(policy, shelf.frames if shelf else None),
             residents=Residents(max_exchanges_loaded),
         )
 
@@ -109,6 +116,7 @@ class Gateway:
         await self._around.library.close()
         await asyncio.gather(*contexts, return_exceptions=True)
         await self._nonces.close()
+        self._around.limits.close()
 
     def profile(self, name: str) -> ExchangeProfile:
         """A configured profile, or the default one of a CCXT id, in any case if that is one only.
@@ -133,6 +141,11 @@ class Gateway:
     def facts(self, name: str) -> ExchangeFacts:
         """What CCXT says about a profile's exchange. Loads nothing."""
         return self._facts_of(self.profile(name))
+
+    def fingerprint(self, name: str) -> str:
+        """What a profile's public answers depend on, as a hash: equal wherever they are the
+        same."""
+        return self._room(name).fingerprint
 
     def listing(self, name: str) -> Listing | None:
         """What a profile's exchange lists, if that is known without waiting; else take a lease."""

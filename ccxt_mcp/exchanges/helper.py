@@ -27,7 +27,7 @@ from ccxt_mcp.exchanges import jobs
 from ccxt_mcp.exchanges.ingestion import Ingestion, Unreadable
 from ccxt_mcp.exchanges.jobs import Job, failure_from
 from ccxt_mcp.exchanges.pacing_apart import PacedFromAfar
-from ccxt_mcp.exchanges.snapshots import MAX_FRAME
+from ccxt_mcp.exchanges.snapshots import MAX_FRAME, frame
 from ccxt_mcp.exchanges.tables import Tables
 
 __all__ = ["CannotHelp", "load_apart"]
@@ -48,9 +48,16 @@ class CannotHelp(Exception):
 
 
 async def load_apart(
-    job: Job, *, limit: float, pacing: Any = None, redact: Callable[[str], str] = str
+    job: Job,
+    *,
+    limit: float,
+    pacing: Any = None,
+    redact: Callable[[str], str] = str,
+    frames: list[bytes] | None = None,
 ) -> Tables:
     """Load an exchange's tables in a process of their own, in at most ``limit`` seconds.
+
+    ``frames``, if given, gets the frames that they came in.
 
     Raises ``Failure``: the exchange's, ``timeout``, or ``internal`` if the process died or sent
     nonsense; and ``CannotHelp``. Whatever happens, the process has ended on return.
@@ -60,7 +67,7 @@ async def load_apart(
         process = await _started()
     except (OSError, TypeError, ValueError) as error:
         raise CannotHelp(f"no process can be started ({type(error).__name__})") from None
-    helper = _Helper(job, process, pacing, redact)
+    helper = _Helper(job, process, pacing, redact, frames)
     try:
         async with asyncio.timeout(limit):
             await helper.connect()
@@ -121,8 +128,10 @@ class _Helper:
         process: subprocess.Popen[bytes],
         pacing: Any,
         redact: Callable[[str], str],
+        frames: list[bytes] | None,
     ) -> None:
         self._job = job
+        self._frames = frames
         self._process = process
         self._redact = redact
         self._ready = False
@@ -167,6 +176,8 @@ class _Helper:
                     raise CannotHelp(str(orjson.loads(body)["where"]))
                 else:
                     ingestion.feed(kind, body)
+                    if self._frames is not None:
+                        self._frames.append(frame(kind, body))
                     if ingestion.tables is not None:
                         return ingestion.tables
                     # A millisecond's work; then it is the others' turn.

@@ -31,6 +31,7 @@ import aiohttp
 import certifi
 import yarl
 
+from ccxt_mcp.cluster.holding import check_held
 from ccxt_mcp.errors import Code, ConfigurationError, Failure
 from ccxt_mcp.exchanges.failures import Wire
 
@@ -190,6 +191,8 @@ class RoutedSession:
         self.handshakes += self._secure
 
     async def _leaving(self, *_: Any) -> None:
+        # aiohttp's next step writes the bytes. Whose turn may be another replica's ends here.
+        check_held()
         # Not before: what could not even be connected to has certainly not been carried out.
         wire = WIRE.get()
         if wire is not None:

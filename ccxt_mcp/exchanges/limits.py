@@ -1,7 +1,8 @@
 """The one authority over what may be sent to an exchange.
 
 Owns: one limiter per limit of an exchange and way out (``base_url``, proxy), and per API key where
-the exchange counts by key; shared by all profiles that meet at the same exchange by the same way.
+the exchange counts by key; shared by all profiles that meet at the same exchange by the same way,
+and with a cluster by all its replicas.
 Refuses: the rules (``budgets``), the arithmetic (``mechanisms/rate_limit``), and knowing requests
 from answers (``pacing``).
 """
@@ -13,6 +14,8 @@ from collections.abc import Callable, Hashable
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
+from ccxt_mcp.cluster.cluster import Cluster
+from ccxt_mcp.cluster.limiter import SharedLimiter
 from ccxt_mcp.exchanges.budgets import (
     VENUES,
     Budget,
@@ -24,10 +27,14 @@ from ccxt_mcp.exchanges.budgets import (
 )
 from ccxt_mcp.mechanisms.rate_limit import Limiter
 
-__all__ = ["Limits", "Place"]
+__all__ = ["AnyLimiter", "Limits", "Place"]
 
-_Key = tuple[Hashable, str, str, str, str | None]
-"""Place, pool, what it counts by, path (if that has a limit of its own), key (if that has one)."""
+AnyLimiter = Limiter | SharedLimiter
+"""A limit of this process, or one that replicas have in common."""
+
+_Key = tuple[Hashable, str, str, str, str | None, bool]
+"""Place, pool, what it counts by, path (if that has a limit of its own), key (if that has one), and
+whether it is common to replicas."""
 
 
 class _Profile(Protocol):
@@ -94,16 +101,24 @@ class Limits:
         budgets: the budget of a CCXT id.
         most: how many limiters are kept. The least recently used are dropped, but none in which
             anybody waits or anything is remembered, so that nothing is forgotten too early.
+        cluster: the replicas that spend the same budgets; ``None`` for this process alone.
 
     Bound to the event loop it is used in. Mutable: ``_places`` (one per way to an exchange),
     ``_limiters`` (least recently used first).
     """
 
-    def __init__(self, *, budgets: Callable[[str], Budget] = budget_of, most: int = 4096) -> None:
+    def __init__(
+        self,
+        *,
+        budgets: Callable[[str], Budget] = budget_of,
+        most: int = 4096,
+        cluster: Cluster | None = None,
+    ) -> None:
         self._budgets = budgets
+        self._cluster = cluster
         self._most = most
         self._places: dict[Hashable, Place] = {}
-        self._limiters: OrderedDict[_Key, Limiter] = OrderedDict()
+        self._limiters: OrderedDict[_Key, AnyLimiter] = OrderedDict()
 
     def __repr__(self) -> str:
         waiting = sum(each.waiting for each in self._limiters.values())
@@ -114,27 +129,59 @@ class Limits:
         made = Place(profile, self._budgets(profile.exchange), rate_limit)
         return self._places.setdefault(made.key, made)
 
-    def limiter(self, place: Place, pool: Pool, path: str, key_id: str | None) -> Limiter:
+    def limiter(self, place: Place, pool: Pool, path: str, key_id: str | None) -> AnyLimiter:
         """The limiter of one pool, for the path and the key where the pool makes a difference."""
-        own_path = path if pool.per_path else ""
-        own_key = key_id if pool.per == "key" else None
-        key = (place.key, pool.name, pool.per, own_path, own_key)
-        found = self._limiters.get(key)
-        if found is None:
-            self._make_room()
-            name = f"{place.exchange} {pool.name}" + (f" {path}" if pool.per_path else "")
-            found = self._limiters[key] = Limiter(pool.rules(), name=name)
-            found.block_until(place.banned_until)
-        else:
-            self._limiters.move_to_end(key)
+        return self._limiter(place, pool, path, key_id, self._cluster)
+
+    def counter(self, place: Place, pool: Pool, path: str, key_id: str | None) -> Limiter:
+        """The same for requests that do not wait: nobody else is asked, or told."""
+        found = self._limiter(place, pool, path, key_id, None)
+        assert isinstance(found, Limiter)
         return found
 
     def ban(self, place: Place, until: float) -> None:
         """The exchange turned this address away: nothing goes there before ``until``."""
         place.banned_until = max(place.banned_until, until)
+        told = False
         for key, limiter in self._limiters.items():
-            if key[0] == place.key:
+            if key[0] != place.key:
+                continue
+            if isinstance(limiter, Limiter):
                 limiter.block_until(until)
+            elif told:
+                limiter.keep_back(until)
+            else:
+                limiter.ban(until)
+                told = True
+
+    def close(self) -> None:
+        """Let other replicas know at once what they have yet to hear."""
+        for limiter in self._limiters.values():
+            if isinstance(limiter, SharedLimiter):
+                limiter.flush()
+
+    def _limiter(
+        self, place: Place, pool: Pool, path: str, key_id: str | None, cluster: Cluster | None
+    ) -> AnyLimiter:
+        own_path = path if pool.per_path else ""
+        own_key = key_id if pool.per == "key" else None
+        key = (place.key, pool.name, pool.per, own_path, own_key, cluster is not None)
+        found = self._limiters.get(key)
+        if found is None:
+            self._make_room()
+            name = f"{place.exchange} {pool.name}" + (f" {path}" if pool.per_path else "")
+            if cluster is None:
+                found = Limiter(pool.rules(), name=name)
+                found.block_until(place.banned_until)
+            else:
+                where = f"{place.exchange}/{cluster.hidden(*map(str, place.key))}"
+                part = "/".join((pool.name.replace(" ", "-"), pool.per, own_path, own_key or ""))
+                found = SharedLimiter(cluster.node, where, part, pool.rules(), name=name)
+                found.keep_back(place.banned_until)
+            self._limiters[key] = found
+        else:
+            self._limiters.move_to_end(key)
+        return found
 
     def snapshot(self, place: Place) -> dict[str, Any]:
         """The limits of a place that are in use, by name, as JSON values. Keys are summed up."""

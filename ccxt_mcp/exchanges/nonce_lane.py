@@ -13,13 +13,14 @@ import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
+from typing import Any
 
 from ccxt_mcp.errors import Code, Failure
 from ccxt_mcp.exchanges.nonce_marks import Mark, MarkFile
 from ccxt_mcp.exchanges.nonce_rules import STRIDE
 from ccxt_mcp.mechanisms.turns import Turns
 
-__all__ = ["NonceLane"]
+__all__ = ["NonceLane", "ahead_in", "unit_of"]
 
 AHEAD = 2.0
 """Seconds by which a mark on disk is ahead of use."""
@@ -40,6 +41,8 @@ class NonceLane:
         *("_exchange", "_file", "_last", "_lead", "_lock", "_now", "_ordered", "_refused_until"),
         *("_stored", "_stride", "_turns", "_unknown", "_writing"),
     )
+    common = False
+    """Whether replicas share it: a turn is then made ``ready`` before its number is taken."""
 
     def __init__(
         self,
@@ -73,7 +76,7 @@ class NonceLane:
 
     def __repr__(self) -> str:
         state = "held" if self._turns.busy else "free"
-        return f"<NonceLane {self._exchange} {state} waiting={self.waiting}>"
+        return f"<{type(self).__name__} {self._exchange} {state} waiting={self.waiting}>"
 
     @property
     def busy(self) -> bool:
@@ -96,17 +99,21 @@ class NonceLane:
         Before it is returned, a mark at or above it is on disk (or the disk has been complained
         about).
         """
-        unit = _unit(proposed)
+        unit = unit_of(proposed)
         if self._unknown:
             # The lost mark was at most this: it was written then, that much ahead of the clock.
-            self._last = max(self._last, int(self._unknown * unit) + _ahead(unit))
+            self._last = max(self._last, int(self._unknown * unit) + ahead_in(unit))
             self._unknown = 0.0
         number = max(proposed, self._last + 1)
-        self._last = number + self._stride - 1
         self._lead = proposed - int(self._now() * unit)
-        if self._file is not None and self._last > self._stored:
-            self._store(self._last + _ahead(unit))
+        self._used(number + self._stride - 1, unit)
         return number
+
+    def _used(self, last: int, unit: int) -> None:
+        """No number up to this one is used again, after a restart neither."""
+        self._last = max(self._last, last)
+        if self._file is not None and self._last > self._stored:
+            self._store(self._last + ahead_in(unit))
 
     def settle(self) -> None:
         """Store the last number used, giving back what was reserved beyond it."""
@@ -143,8 +150,8 @@ class NonceLane:
         """
         if self._file is None or self._lead is None:
             return
-        unit = _unit(self._last)
-        ahead = _ahead(unit)
+        unit = unit_of(self._last)
+        ahead = ahead_in(unit)
         due = max(int(self._now() * unit) + self._lead, self._last + 1) + self._stride - 1
         while due + ahead // 2 > self._stored and not self._refusing():
             if self._writing is None or self._writing.done():
@@ -158,7 +165,7 @@ class NonceLane:
         """Whether the disk refused lately, so that trying again has to wait."""
         return bool(self._refused_until) and time.monotonic() < self._refused_until
 
-    def turn(self) -> _Turn:
+    def turn(self) -> Any:
         """``async with`` around one request, from before its signature to its answer.
 
         First come, first served. Where order does not matter it only sees to the marks. Raises
@@ -210,7 +217,7 @@ class _Turn:
         self._lane._leave()
 
 
-def _unit(nonce: int) -> int:
+def unit_of(nonce: int) -> int:
     """Steps per second of the unit that a clock reading is in."""
     for limit, unit in ((10**11, 1), (10**14, 1_000), (10**17, 1_000_000)):
         if nonce < limit:
@@ -218,5 +225,5 @@ def _unit(nonce: int) -> int:
     return 1_000_000_000
 
 
-def _ahead(unit: int) -> int:
+def ahead_in(unit: int) -> int:
     return max(round(AHEAD * unit), _LEAST_AHEAD)

@@ -37,12 +37,16 @@ class KeyIds:
     The salt is stored, so that a name means the same key after a restart. Without a data directory,
     or when that cannot be used, it is one for this process.
 
+    Args:
+        data_dir: what has to survive a restart is kept there; ``None`` for nothing on disk.
+        salt: one that replicas have in common, instead of that of the data directory.
+
     Attributes:
         problem: why the data directory cannot be used, for a log line; ``None`` if it can.
         estranged: the salt was lost while marks were there, so that no key finds its own any more.
     """
 
-    def __init__(self, data_dir: Path | None) -> None:
+    def __init__(self, data_dir: Path | None, salt: bytes | None = None) -> None:
         self.folder: Path | None = None
         self.problem: str | None = None
         self.estranged = False
@@ -52,6 +56,8 @@ class KeyIds:
                 self._open(data_dir / _FOLDER)
             except OSError as error:
                 self.problem = f"{data_dir / _FOLDER}: {error.strerror or type(error).__name__}"
+        if salt is not None:
+            self._salt = salt
 
     def of(self, exchange: str, sandbox: bool, credentials: Mapping[str, str]) -> str:
         """The name of an account's key at an exchange: 32 hexadecimal digits."""

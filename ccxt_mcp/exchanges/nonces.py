@@ -18,6 +18,8 @@ the lane any longer would make the living wait for the dead.
 back, and its unit is CCXT's. Marks on disk (``nonce_marks``) carry it over restarts and kills. They
 are reserved two seconds ahead of use: seldom enough to cost nothing, and so little that another
 program with the same key is not locked out after a crash.
+
+With a cluster the lane of a key is one for all replicas (``shared_nonces``).
 """
 
 from __future__ import annotations
@@ -29,9 +31,11 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ccxt_mcp.cluster.cluster import Cluster
 from ccxt_mcp.exchanges.nonce_lane import NonceLane
 from ccxt_mcp.exchanges.nonce_marks import KeyIds, marks_of
 from ccxt_mcp.exchanges.nonce_rules import OPTIONAL, ORDERED, UNIQUE
+from ccxt_mcp.exchanges.shared_nonces import SharedNonceLane
 
 __all__ = ["NonceLane", "NonceLanes"]
 
@@ -44,12 +48,20 @@ class NonceLanes:
     Args:
         data_dir: where marks are kept; ``None`` for memory alone.
         now: Unix time in seconds; the clock that proposals are compared with.
+        cluster: the replicas that use the same keys; ``None`` for this process alone.
 
     Mutable: ``_lanes`` (one per key in use; never removed, since a mark may not be forgotten).
     """
 
-    def __init__(self, data_dir: Path | None, *, now: Callable[[], float] = time.time) -> None:
-        self.keys = KeyIds(data_dir)
+    def __init__(
+        self,
+        data_dir: Path | None,
+        *,
+        now: Callable[[], float] = time.time,
+        cluster: Cluster | None = None,
+    ) -> None:
+        self.keys = KeyIds(data_dir, None if cluster is None else cluster.salt)
+        self._cluster = cluster
         self._now = now
         self._lanes: dict[tuple[str, str], NonceLane] = {}
 
@@ -61,7 +73,11 @@ class NonceLanes:
         return self.keys.of(exchange, sandbox, credentials)
 
     def lane(
-        self, exchange_id: str, key_id: str, options: Mapping[str, Any] | None = None
+        self,
+        exchange_id: str,
+        key_id: str,
+        options: Mapping[str, Any] | None = None,
+        propose: Callable[[], Any] | None = None,
     ) -> NonceLane | None:
         """The lane of a key; ``None`` where the exchange demands nothing of nonces.
 
@@ -69,6 +85,7 @@ class NonceLanes:
             exchange_id: CCXT's id.
             key_id: the key's name, from ``key_id``.
             options: CCXT's options of the profile; two exchanges can be told not to mind.
+            propose: what CCXT would take for a nonce now, from which the unit is known.
         """
         if exchange_id in UNIQUE:
             ordered = False
@@ -85,9 +102,16 @@ class NonceLanes:
                 self._report()
             file = self.keys.file(exchange_id, key_id)
             floor = 0
-            if self.keys.estranged and self.keys.folder is not None:
+            renamed = self._cluster is not None and file is not None and not file.path.exists()
+            if (self.keys.estranged or renamed) and self.keys.folder is not None:
                 floor = marks_of(self.keys.folder, exchange_id)
-            found = NonceLane(exchange_id, file, ordered=ordered, floor=floor, now=self._now)
+            if self._cluster is None:
+                found = NonceLane(exchange_id, file, ordered=ordered, floor=floor, now=self._now)
+            else:
+                found = SharedNonceLane(
+                    *(exchange_id, file, self._cluster.leases, f"nonce/{exchange_id}/{key_id}"),
+                    *(ordered, floor, self._now, propose),
+                )
             self._lanes[exchange_id, key_id] = found
         return found
 

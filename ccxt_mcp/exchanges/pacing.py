@@ -21,9 +21,8 @@ from typing import Any, Protocol
 from ccxt_mcp.errors import Failure
 from ccxt_mcp.exchanges.budgets import Pool, is_public, joined
 from ccxt_mcp.exchanges.failures import code_of_request
-from ccxt_mcp.exchanges.limits import Limits, Place
+from ccxt_mcp.exchanges.limits import AnyLimiter, Limits, Place
 from ccxt_mcp.mechanisms.deadline import DEADLINE
-from ccxt_mcp.mechanisms.rate_limit import Charge, Limiter
 from ccxt_mcp.model import CALLER
 from ccxt_mcp.telemetry import Step, timed
 
@@ -42,6 +41,8 @@ _RETRY_AFTER = "retry-after"
 
 
 class _Lane(Protocol):
+    @property
+    def common(self) -> bool: ...
     @property
     def busy(self) -> bool: ...
     def turn(self) -> Any: ...
@@ -139,7 +140,7 @@ class _Request:
         self._path = path
         self._method = method
         self._cost = cost
-        self._held: list[tuple[Pool, Limiter, Charge]] = []
+        self._held: list[tuple[Pool, AnyLimiter, Any]] = []
         self._turn: Any = None
         self._token: Token[_Request | None] | None = None
         self._told: float | None = None
@@ -155,6 +156,10 @@ class _Request:
             while True:
                 for pool in pacing._place.pools(self._api, self._method, self._path, keyed=keyed):
                     await self._charge(pool)
+                if self._turn is not None and pacing._lane is not None and pacing._lane.common:
+                    # Last of all: other replicas wait for it as long as this one has it.
+                    with timed(Step.KEY, pacing._exchange):
+                        await self._turn.ready()
                 if not pacing._waits or not any(each.blocked for _, each, _ in self._held):
                     break
                 # A ban came after the first grant, or in the same loop step: once more, behind it.
@@ -209,8 +214,13 @@ class _Request:
         if cost <= 0:
             return
         pacing = self.pacing
-        limiter = pacing._limits.limiter(pacing._place, pool, self._path, pacing._key_id)
-        charge = limiter.take(cost) if pacing._waits else limiter.force(cost)
+        counted = pacing._place, pool, self._path, pacing._key_id
+        if not pacing._waits:
+            counter = pacing._limits.counter(*counted)
+            self._held.append((pool, counter, counter.force(cost)))
+            return
+        limiter = pacing._limits.limiter(*counted)
+        charge: Any = limiter.take(cost)
         if charge is None:
             with timed(Step.LIMIT, pacing._exchange):
                 charge = await limiter.acquire(cost, CALLER.get().flow, _latest())
@@ -258,7 +268,7 @@ class _Request:
             self.pacing._limits.ban(self.pacing._place, now + wait)
         return wait
 
-    def _block(self, limiters: list[Limiter]) -> float | None:
+    def _block(self, limiters: list[AnyLimiter]) -> float | None:
         wait = self._wait = self._told
         if self.pacing._waits:
             now = asyncio.get_running_loop().time()

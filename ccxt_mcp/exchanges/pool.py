@@ -24,7 +24,7 @@ from ccxt_mcp.exchanges.library import Library
 from ccxt_mcp.exchanges.limits import Limits
 from ccxt_mcp.exchanges.listing import Listing
 from ccxt_mcp.exchanges.markets import Loaded, shutting_down
-from ccxt_mcp.exchanges.nonces import NonceLane, NonceLanes
+from ccxt_mcp.exchanges.nonces import NonceLanes
 from ccxt_mcp.exchanges.pacing import Pacing
 from ccxt_mcp.exchanges.probing import Reached, address_of, probe
 from ccxt_mcp.exchanges.prototypes import build_prototype
@@ -99,7 +99,7 @@ class ExchangeRoom:
         self._pacing = self._paced(None, None)
         self._blank: Mould | None = None
         self._session: RoutedSession | None = None
-        self._fingerprint = fingerprint(
+        self.fingerprint = fingerprint(
             profile.exchange,
             base_url=None if profile.base_url is None else str(profile.base_url),
             sandbox=profile.sandbox,
@@ -139,12 +139,19 @@ class ExchangeRoom:
             session=tables.session, credentials=account.credentials, number=exact
         )
         instance.clock = self._clock
+        nonces = self._around.nonces
+        key_id = nonces.key_id(self.profile.exchange, self.profile.sandbox, account.credentials)
+        lane: Any = nonces.lane(self.profile.exchange, key_id, instance.options, instance.nonce)
+        if lane is not None and lane.common:
+            # Others are asked: the profile is in use meanwhile.
+            self._waiting += 1
+            try:
+                lane = await lane.prepared()
+            finally:
+                self._waiting -= 1
+        instance.pacing = self._paced(key_id, lane)
         lease = self._lease(instance, tables.listing, private=True)
-        lease.key_id = self._around.nonces.key_id(
-            self.profile.exchange, self.profile.sandbox, account.credentials
-        )
-        lane = self._around.nonces.lane(self.profile.exchange, lease.key_id, instance.options)
-        instance.pacing = self._paced(lease.key_id, lane)
+        lease.key_id = key_id
         if self._account_facts is None:
             self._account_facts = AccountFacts(type(instance))
         lease.given = self._account_facts.restore(lease.key_id, instance)
@@ -251,7 +258,7 @@ class ExchangeRoom:
         self._leases += 1
         return lease
 
-    def _paced(self, key_id: str | None, lane: NonceLane | None) -> Pacing:
+    def _paced(self, key_id: str | None, lane: Any) -> Pacing:
         return Pacing(
             self._around.limits,
             self._place,
@@ -273,10 +280,14 @@ class ExchangeRoom:
                 details={"missing": missing},
             )
 
-    async def fetch(self) -> Tables:
+    async def fetch(self, max_age: float) -> Tables:
         """Have the tables loaded from the exchange; for the keeper of tables."""
         return await self._around.fetching.fetch(
-            self.profile, self._fingerprint, pacing=self._pacing, connect=self._alive.get
+            self.profile,
+            self.fingerprint,
+            pacing=self._pacing,
+            connect=self._alive.get,
+            max_age=max_age,
         )
 
     async def reach(self) -> Reached:
@@ -330,7 +341,7 @@ class ExchangeRoom:
                 raise shutting_down(self.profile.name)
             if self._source is None:
                 self._source = self._around.library.join(
-                    self._fingerprint, self.profile.exchange, self
+                    self.fingerprint, self.profile.exchange, self
                 )
             source = self._source
             # The tables are read or loaded while the class is imported.

@@ -27,7 +27,7 @@ from ccxt_mcp.exchanges.catalog import catalog
 from ccxt_mcp.exchanges.ingestion import Unreadable
 from ccxt_mcp.exchanges.snapshots import FORMAT, MAX_FRAME
 
-__all__ = ["MAX_FILES", "MAX_FILE_BYTES", "Shelf", "fingerprint"]
+__all__ = ["MAX_FILES", "MAX_FILE_BYTES", "Shelf", "fingerprint", "whole"]
 
 MAX_FILE_BYTES = 256 * 1024 * 1024
 MAX_FILES = 64
@@ -85,7 +85,7 @@ class Shelf:
         data, at = b"", 0
         try:
             while True:
-                while (end := _whole(data, at)) is not None:
+                while (end := whole(data, at)) is not None:
                     yield data[at + 4 : at + 5], data[at + 5 : end]
                     at = end
                 more = await asyncio.to_thread(file.read, _BATCH)
@@ -179,8 +179,8 @@ def _ours_alone(found: os.stat_result) -> bool:
     return found.st_uid == os.geteuid() and not found.st_mode & 0o022
 
 
-def _whole(data: bytes, at: int) -> int | None:
-    """Where the frame at ``at`` ends; ``None`` if it is not all there."""
+def whole(data: bytes, at: int) -> int | None:
+    """Where the frame at ``at`` ends; ``None`` if it is not all there. Raises ``Unreadable``."""
     if len(data) - at < 5:
         return None
     length = int.from_bytes(data[at : at + 4], "big")

@@ -50,11 +50,16 @@ class Policy:
     """How long replaced tables are held for calls that still use them; longer than any call."""
 
 
+_YOUNGER = 1.0
+"""Seconds by which tables have to be younger to be others."""
+
+
 class TablesUser(Protocol):
     """A profile that uses tables."""
 
-    async def fetch(self) -> Tables:
-        """Load them from the exchange. Raises ``Failure``."""
+    async def fetch(self, max_age: float) -> Tables:
+        """Load them from the exchange, or have them of another replica that did so at most
+        ``max_age`` seconds ago. Raises ``Failure``."""
 
     def changed(self) -> None:
         """Told when there are new ones."""
@@ -162,7 +167,7 @@ class Source:
             latest = self._starts[-1] if self._starts else None
             if latest is not None and now - latest < self._policy.look_again_after:
                 return False
-            self._start()
+            self._start(self._policy.look_again_after)
         return await self._landed() is None
 
     async def close(self) -> None:
@@ -184,19 +189,26 @@ class Source:
             return 0.0
         return self._policy.window - (now - starts[0])
 
-    def _start(self) -> None:
+    def _start(self, max_age: float | None = None) -> None:
+        """Read or load; another replica's tables may be ``max_age`` seconds old, and have to be
+        younger than those that there are."""
+        if max_age is None:
+            share = self._policy.refresh_at if self.tables is None else 0.5
+            max_age = self._policy.max_age * share
+        if (age := self.age) is not None:
+            max_age = min(max_age, age - _YOUNGER)
         if self._closed:
             raise shutting_down(self.exchange)
         # A context of its own: the first caller's deadline is not everybody's.
         self._flight = asyncio.get_running_loop().create_task(
-            self._fly(), name=f"load {self.exchange}", context=apart()
+            self._fly(max_age), name=f"load {self.exchange}", context=apart()
         )
         self._flight.add_done_callback(self._done)
 
     async def _landed(self) -> Failure | None:
         return None if self._flight is None else await landed(self._flight, self.exchange)
 
-    async def _fly(self) -> Failure | None:
+    async def _fly(self, max_age: float) -> Failure | None:
         # A Failure is returned, not raised: it has many readers, or none, and an exception that is
         # raised in several places at once collects the frames of all of them.
         tables = None
@@ -206,7 +218,7 @@ class Source:
         if tables is None:
             self._starts.append(asyncio.get_running_loop().time())
             try:
-                tables = await next(iter(self.users.values())).fetch()
+                tables = await next(iter(self.users.values())).fetch(max_age)
             except Failure as failure:
                 return self._remember(failure.with_traceback(None))
             except Exception as error:

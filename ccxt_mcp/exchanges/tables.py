@@ -49,7 +49,8 @@ class Tables:
 
     ``attributes`` and ``options`` by name; ``gone`` names the options that the load removed.
     ``markets`` counts the symbols, ``requests`` what the load sent, ``fetched_at`` is Unix time in
-    seconds. ``origin`` is where they were had from: ``helper``, ``process`` or ``disk``.
+    seconds. ``origin`` is where they were had from: ``helper``, ``process``, ``disk`` or
+    ``replica``.
     """
 
     attributes: Mapping[str, Any]

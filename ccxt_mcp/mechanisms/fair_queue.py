@@ -108,6 +108,44 @@ class FairQueue(Generic[T]):
             heappop(order)
         return None
 
+    def first(self, most: int) -> list[tuple[float, T]]:
+        """Cost and item of those who are served next, in order, if nobody else comes."""
+        head = self.head()
+        if head is None or most == 1:
+            return [] if head is None else [head]
+        order = [
+            (tag, place, flow, 0)
+            for tag, place, flow in self._order
+            if flow.place == place and flow.entries
+        ]
+        heapify(order)
+        found: list[tuple[float, T]] = []
+        while order and len(found) < most:
+            tag, place, flow, number = heappop(order)
+            entry = flow.entries[number]
+            found.append(entry)
+            if number + 1 < len(flow.entries):
+                heappush(order, (tag + min(entry[0], self._most), place, flow, number + 1))
+        return found
+
+    def serve(self, flow: Hashable, item: T) -> None:
+        """Remove an entry as served, although others may have come before it meanwhile."""
+        head = self.head()
+        if head is not None and head[1] is item:
+            self.pop()
+            return
+        found = self._flows[flow]
+        entry = next(each for each in found.entries if each[1] is item)
+        found.entries.remove(entry)
+        self._now = max(self._now, found.tag)
+        found.tag += min(entry[0], self._most)
+        found.place = -1
+        if not found.entries:
+            self.active -= 1
+        self._gone(entry[0])
+        if found.entries:
+            self._place(found)
+
     def pop(self, *, served: bool = True) -> None:
         """Remove the head; unserved, its flow keeps its turn. ``IndexError`` if there is none."""
         if self.head() is None:

@@ -92,6 +92,10 @@ class FreshCache(Generic[_T]):
         while len(self._entries) > self._most or self._size > self._largest:
             self._drop(next(iter(self._entries)))
 
+    def discard(self, key: Hashable) -> None:
+        """Forget a value, if it is there."""
+        self._drop(key)
+
     def _drop(self, key: Hashable) -> None:
         entry = self._entries.pop(key, None)
         if entry is not None:

@@ -15,7 +15,18 @@ from collections import deque
 from ccxt_mcp.errors import Code, Failure
 from ccxt_mcp.telemetry import Step, timed
 
-__all__ = ["Lane"]
+__all__ = ["Lane", "waited_too_long"]
+
+
+def waited_too_long(waited: float) -> Failure:
+    """What a call is told whose turn did not come within so many seconds."""
+    return Failure(
+        Code.OVERLOADED,
+        f"the call waited {waited:g}s for earlier calls of its session and was not started",
+        hint="Calls of one session run one after the other; use a session of its own for"
+        " each independent workflow, or raise `lane_wait_max`.",
+        retry_after=1.0,
+    )
 
 
 class Lane:
@@ -90,15 +101,7 @@ class Lane:
         if turn.done():
             return
         self._waiters.remove(turn)
-        turn.set_exception(
-            Failure(
-                Code.OVERLOADED,
-                f"the call waited {waited:g}s for earlier calls of its session and was not started",
-                hint="Calls of one session run one after the other; use a session of its own for"
-                " each independent workflow, or raise `lane_wait_max`.",
-                retry_after=1.0,
-            )
-        )
+        turn.set_exception(waited_too_long(waited))
 
     def __repr__(self) -> str:
         return f"<Lane {'busy' if self._busy else 'free'}, {len(self._waiters)} waiting>"

@@ -13,11 +13,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
+    HistogramMetricFamily,
     InfoMetricFamily,
     Metric,
 )
@@ -43,6 +45,8 @@ class State:
     ``sessions`` are counted by kind. ``calls`` is (under way, waiting for a slot), ``None`` where
     the tools are not ours. ``exchanges`` is the gateway's snapshot. ``connections`` are counts by
     name: ``open`` is a gauge, every other name a reason for which connections have been refused.
+    ``store`` is what is known of the store that replicas share (``store.measured``), ``None``
+    without one.
     """
 
     draining: bool
@@ -55,6 +59,7 @@ class State:
     calls: tuple[int, int] | None = None
     exchanges: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     connections: Mapping[str, int] | None = None
+    store: Mapping[str, Any] | None = None
 
 
 def metrics_route(
@@ -128,6 +133,8 @@ def _families(
         found.append(_gauge("calls_waiting", "Calls that wait for a slot.", waiting))
     if state.connections is not None:
         found += _connections(state.connections)
+    if state.store is not None:
+        found += _store(state.store)
     return found + _exchanges(state.exchanges, exchange)
 
 
@@ -144,6 +151,33 @@ def _connections(counts: Mapping[str, int]) -> list[Metric]:
             refused.add_metric((reason,), number)
     opened = _gauge("connections_open", "Connections of clients.", counts.get("open", 0))
     return [opened, refused]
+
+
+def _store(store: Mapping[str, Any]) -> list[Metric]:
+    durations = HistogramMetricFamily(
+        "ccxt_mcp_store_round_trip_seconds",
+        "Round trips to the store that replicas share.",
+        labels=("operation",),
+    )
+    for operation, counts in store["counts"].items():
+        bounds = (*map(str, store["buckets"]), "+Inf")
+        cumulated = zip(bounds, accumulate(counts), strict=True)
+        durations.add_metric((operation,), list(cumulated), store["seconds"][operation])
+    failed = CounterMetricFamily(
+        "ccxt_mcp_store_failures",
+        "Round trips to the store that were not answered.",
+        labels=("operation",),
+    )
+    for operation, number in store["failed"].items():
+        failed.add_metric((operation,), number)
+    found = [
+        _gauge("store_up", "1 while the store that replicas share answers.", int(store["up"])),
+        durations,
+        failed,
+    ]
+    if store.get("nodes") is not None:
+        found.append(_gauge("nodes", "Replicas that live, as this one last heard.", store["nodes"]))
+    return found
 
 
 def _exchanges(

@@ -25,7 +25,7 @@ from pydantic import (
     model_validator,
 )
 
-from ccxt_mcp.model import Scope
+from ccxt_mcp.model import Scope, Toolset
 from ccxt_mcp.settings.kinds import (
     NAME,
     AllowedHost,
@@ -342,6 +342,28 @@ class Settings(BaseModel):
         " was cut off its stream.",
         le=86_400,
     )
+    ticker_poll_interval: Annotated[float, Number] = _seconds(
+        5.0,
+        "How often a ticker that is subscribed to is asked for: one request for all its"
+        " subscribers.",
+        le=86_400,
+    )
+    orders_poll_interval: Annotated[float, Number] = _seconds(
+        15.0,
+        "How often the open orders of an account that are subscribed to are asked for: one request"
+        " for all subscriptions of one caller.",
+        le=86_400,
+    )
+    max_subscriptions: Annotated[int, Number] = _count(
+        5000, "Subscriptions to resources in all.", 1, 1_000_000, "subscriptions"
+    )
+    max_subscriptions_per_session: Annotated[int, Number] = _count(
+        50,
+        "Subscriptions of one session, or of one `subscriptions/listen`.",
+        1,
+        10_000,
+        "subscriptions",
+    )
     max_sessions: Annotated[int, Number] = _count(
         10_000, "Open sessions in all.", 1, 1_000_000, "sessions"
     )
@@ -367,6 +389,20 @@ class Settings(BaseModel):
     )
     store_timeout: Annotated[float, Number] = _seconds(
         1.0, "A round trip to the store may take so long.", le=5
+    )
+    toolsets: Annotated[tuple[Toolset, ...], BeforeValidator(split_list)] = Field(
+        default=tuple(Toolset),
+        min_length=1,
+        description="Tools that are served: `market` (prices, candles, markets), `account`"
+        " (balances, orders). Tools that belong to neither are served with each. Replicas may"
+        " differ where whatever stands before them leads each call to one that serves it.",
+    )
+    node_address: str | None = Field(
+        default=None,
+        pattern=r"^[!-~]{1,255}$",
+        description="How this replica is shown in `/health` among the others, for instance"
+        " `10.0.0.5:3000`.",
+        json_schema_extra={"default_words": "`host` and the port that it listens on"},
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least severe log lines that are written."

@@ -38,6 +38,7 @@ _HEADINGS: Mapping[str, str] = {
     "max_body_bytes": "What clients may take",
     "default_exchange": "Calls",
     "session_idle_timeout": "Sessions",
+    "store_url": "Replicas",
     "log_level": "Logs",
     "data_dir": "Market tables",
     "exchange_keys_from_env": "Accounts from variables",
@@ -45,7 +46,12 @@ _HEADINGS: Mapping[str, str] = {
 """First setting of a group → heading."""
 
 _EXAMPLES: Mapping[type[BaseModel], Mapping[str, Any]] = {
-    Settings: {"default_exchange": "binance", "data_dir": "~/.cache/ccxt-mcp"},
+    Settings: {
+        "default_exchange": "binance",
+        "store_url": "redis://127.0.0.1:6379",
+        "node_address": "10.0.0.5:3000",
+        "data_dir": "~/.cache/ccxt-mcp",
+    },
     ExchangeProfile: {
         "exchange": "binance",
         "base_url": "http://127.0.0.1:8900",

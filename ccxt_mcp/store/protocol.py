@@ -14,10 +14,10 @@ may be called again with the same arguments.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from ccxt_mcp.mechanisms.ledger import Rules
 
@@ -25,10 +25,14 @@ __all__ = [
     "LATENCIES",
     "LATENCY",
     "MARK_LIFE",
+    "PATIENCE",
+    "Act",
     "Budgets",
     "Claim",
     "Claimed",
     "Consulted",
+    "Do",
+    "Known",
     "Leases",
     "Logs",
     "Mail",
@@ -104,6 +108,7 @@ class Leases(Protocol):
         node: str,
         length: float,
         reserve: int = 0,
+        ahead: int = 0,
         record: bool = False,
         ttl: float = 0.0,
     ) -> Claimed:
@@ -114,6 +119,7 @@ class Leases(Protocol):
             node: who is told when it is granted later; noted as having parts of the record.
             length: seconds of the lease. A claim in line is dropped if not repeated as long.
             reserve: raises the mark to this when granted, before the caller uses numbers.
+            ahead: raises it at least so far above what it was before this claim.
             record: whether a record of this name has to be there; its life becomes ``ttl``.
         """
 
@@ -203,6 +209,9 @@ class Roster(Protocol):
         """Become a member, or stay one; False at the bound, with the member whose time ends first:
         the one longest untouched, where all have the same ``ttl``."""
 
+    async def touch(self, roster: str, members: Sequence[str], *, ttl: float) -> None:
+        """Let those of them that are members stay it for ``ttl`` from now."""
+
     async def leave(self, roster: str, member: str) -> None:
         """Be a member no more."""
 
@@ -247,45 +256,109 @@ class Values(Protocol):
         """The value that is there, else this one from now on: all who ask get the same."""
 
 
-@dataclass(frozen=True, slots=True)
-class Spent:
-    """What became of a charge.
+PATIENCE = 1.0
+"""Seconds for which a place in line for a budget is kept without being asked for again."""
+
+
+class Do(StrEnum):
+    """What may be done to a budget."""
+
+    TAKE = "t"
+    """Charge ``amount`` if it fits behind those in line, or stand in line, with another amount than
+    before perhaps. Again is no second."""
+    HOLD = "h"
+    """This charge of ``amount`` counts in full anew, from now: its request has yet to be sent, or
+    is sent only now."""
+    SETTLE = "s"
+    """The request of this charge was answered."""
+    REFUND = "r"
+    """The request of this charge was never sent; who stands in line with it leaves."""
+    OBSERVE = "o"
+    """The venue counts ``amount`` in its longest window."""
+    EXHAUST = "e"
+    """The bucket is full, whatever was counted."""
+    BLOCK = "b"
+    """Grant nothing for ``amount`` seconds from now; never shortens."""
+    BAN = "n"
+    """The same, for all budgets of the place."""
+    STRIKES = "k"
+    """So many refusals in a row were heard; 0 once the venue answers again."""
+
+
+class Act(NamedTuple):
+    """One thing to do to a budget: what, with which charge, how much."""
+
+    do: Do
+    charge: str = ""
+    amount: float = 0.0
+
+
+class Known(NamedTuple):
+    """What somebody remembers of a budget, for a store that has forgotten it.
 
     Attributes:
-        granted: whether it was taken.
-        wait: seconds after which it may fit, where it was not.
-        blocked: seconds for which nothing is granted at all.
-        counted: units that count now, of the longest window.
+        born: of the answer that it is from.
+        counted: units that counted then.
+        age: seconds since.
+        blocked: seconds for which nothing was to be granted, from now.
     """
 
-    granted: bool
-    wait: float = 0.0
-    blocked: float = 0.0
-    counted: float = 0.0
+    born: str
+    counted: float
+    age: float
+    blocked: float
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """How a budget is after what was done.
+
+    Attributes:
+        granted: how many of the charges were taken, the first that were asked for.
+        wait: seconds after which the next may fit, if no answer comes before; 0 where all were
+            taken.
+        outlook: seconds until the next will fit, as far as one can tell.
+        blocked: seconds for which nothing is granted at all.
+        counted: units that count now, of the longest window.
+        pace: seconds per unit at which the bucket drains now.
+        strikes: refusals in a row.
+        born: when this budget began to be counted; another text each time it does.
+    """
+
+    granted: int
+    wait: float
+    outlook: float
+    blocked: float
+    counted: float
+    pace: float
+    strikes: int
+    born: str
 
 
 class Budgets(Protocol):
-    """Rate limits by the arithmetic of ``mechanisms.ledger``; a charge is open until settled, and
-    closes by itself ``rules.transit`` after it was taken."""
+    """Rate limits by the arithmetic of ``mechanisms.ledger``.
 
-    async def spend(
-        self, name: str, rules: Rules, charge: str, cost: float, *, force: bool = False
+    A charge is open from being taken until it is settled, and closes by itself ``rules.transit``
+    later. A place is what a venue bans as a whole; its parts are counted each for itself.
+
+    Who is refused stands in line for ``PATIENCE`` seconds after each time of asking, and what is
+    ahead of it in line is kept free for those: what costs much gets its turn among many who want
+    little, and replicas are served in the order in which they came.
+    """
+
+    async def apply(
+        self,
+        place: str,
+        part: str,
+        rules: Rules,
+        acts: Sequence[Act],
+        known: Known | None = None,
     ) -> Spent:
-        """Take a charge if it fits, ``force`` even if not. The same charge again is no second."""
+        """Do all of this, in this order; after a charge that does not fit no other is taken.
 
-    async def settle(
-        self, name: str, rules: Rules, charges: Iterable[str], *, refund: bool = False
-    ) -> None:
-        """The requests of these charges were answered; ``refund``: were never sent."""
-
-    async def observe(self, name: str, rules: Rules, used: float) -> None:
-        """The venue counts so much in its longest window."""
-
-    async def block(
-        self, name: str, rules: Rules, seconds: float, *, exhaust: bool = False
-    ) -> float:
-        """Grant nothing for so long from now (never shortens); ``exhaust``: the bucket is full. The
-        seconds for which it is blocked."""
+        Args:
+            known: believed where the store knows the budget since later than that.
+        """
 
 
 class Logs(Protocol):
@@ -336,14 +409,22 @@ class Nodes(Protocol):
 class Store(Protocol):
     """One store with its parts."""
 
-    leases: Leases
-    records: Records
-    roster: Roster
-    values: Values
-    budgets: Budgets
-    logs: Logs
-    mail: Mail
-    nodes: Nodes
+    @property
+    def leases(self) -> Leases: ...
+    @property
+    def records(self) -> Records: ...
+    @property
+    def roster(self) -> Roster: ...
+    @property
+    def values(self) -> Values: ...
+    @property
+    def budgets(self) -> Budgets: ...
+    @property
+    def logs(self) -> Logs: ...
+    @property
+    def mail(self) -> Mail: ...
+    @property
+    def nodes(self) -> Nodes: ...
 
     async def open(self) -> None:
         """Make ready to connect. Does not raise where the store is away: ``ping`` tells."""

@@ -19,6 +19,7 @@ from ccxt_mcp.calls.pipeline import Call
 from ccxt_mcp.calls.projection import holdings
 from ccxt_mcp.errors import Code, Failure
 from ccxt_mcp.exchanges.habits import WALLETS
+from ccxt_mcp.model import Toolset
 from ccxt_mcp.tools.arguments import Account, Arguments, Cursor, Exchange
 from ccxt_mcp.tools.of_account import WHOSE
 from ccxt_mcp.tools.tool import Tool, result_schema
@@ -143,6 +144,7 @@ ACCOUNT_TOOLS = (
             **CUT_SCHEMA,
         ),
         run=_list_accounts,
+        toolset=Toolset.ACCOUNT,
     ),
     Tool(
         name="account_balance",
@@ -169,6 +171,7 @@ ACCOUNT_TOOLS = (
             **PAGED_SCHEMA,
         ),
         run=_account_balance,
+        toolset=Toolset.ACCOUNT,
     ),
 )
 """In the order in which they are listed."""

@@ -14,8 +14,8 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, TypeVar
 
 from ccxt_mcp.calls.bounds import serialise
 from ccxt_mcp.calls.pipeline import Call, Calls
@@ -37,6 +37,8 @@ FAILURE_META = "ccxt-mcp/failure"
 _CONCEALED = "(not repeated: it looks like a credential)"
 
 _log = logging.getLogger("ccxt_mcp.calls")
+
+_T = TypeVar("_T")
 
 
 def failure_text(failure: Failure) -> str:
@@ -64,11 +66,17 @@ class Boundary:
     Args:
         calls: runs the bodies.
         tools: in the order in which they are listed; names are unique.
+
+    Those of a set that the settings leave to other replicas are known by name, and that is all.
     """
 
     def __init__(self, calls: Calls, tools: Iterable[Tool]) -> None:
         self._calls = calls
-        self._tools: Mapping[str, Tool] = {tool.name: tool for tool in tools}
+        served, every = calls.settings.toolsets, tuple(tools)
+        self._tools: Mapping[str, Tool] = {
+            tool.name: tool for tool in every if tool.toolset is None or tool.toolset in served
+        }
+        self._elsewhere = {tool.name for tool in every} - self._tools.keys()
         self._names = tuple(self._tools)
         self.listing: dict[str, Any] = {
             "tools": listing(self._tools.values()),
@@ -114,6 +122,34 @@ class Boundary:
             return await finishing(work)
         return await work
 
+    async def prepare(
+        self, name: str, arguments: Any, work: Callable[[Call, Any], Awaitable[_T]]
+    ) -> _T:
+        """Do what comes before a tool's own work: its scope, its arguments and its deadline hold,
+        but nothing is counted as a call of it.
+
+        Args:
+            name: the tool's.
+            arguments: as for the tool.
+            work: takes the call and the typed arguments.
+
+        Raises:
+            Failure: whatever went wrong, for the caller's eyes.
+        """
+        tool = self._tools.get(name)
+        if tool is None:
+            raise self._unknown(name)
+
+        async def checked(call: Call) -> _T:
+            _check_scope(tool, CALLER.get())
+            return await work(call, parse(tool.arguments, name, arguments))
+
+        try:
+            return await self._calls.run(self._calls.begin(name, tool.effect), checked)
+        except Failure as failure:
+            _conceal(failure, arguments)
+            raise
+
     async def _run(
         self, tool: Tool | None, name: str, arguments: Any, progress: Progress | None
     ) -> tuple[dict[str, Any], str]:
@@ -153,7 +189,19 @@ class Boundary:
                 fields = _line(call, caller, named, elapsed * 1000, outcome)
                 _log.info("call", extra={"fields": fields})
 
+    def serves(self, *names: str) -> bool:
+        """Whether all of these tools can be called here."""
+        return all(name in self._tools for name in names)
+
     def _unknown(self, name: str) -> Failure:
+        if name in self._elsewhere:
+            served = ", ".join(self._calls.settings.toolsets)
+            return Failure(
+                Code.UNKNOWN_TOOL,
+                f"`{name}` is not served by this node, whose tool sets are: {served}.",
+                hint="Lead calls by their tool (header `Mcp-Name`) to a node that serves it, or"
+                f" widen `toolsets` in this one's configuration. Tools: {', '.join(self._names)}.",
+            )
         return Failure(
             Code.UNKNOWN_TOOL,
             f"`{shown_name(name)}` is not a tool{did_you_mean(name, self._names)}.",

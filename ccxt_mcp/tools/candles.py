@@ -18,6 +18,7 @@ from ccxt_mcp.calls.pipeline import Call
 from ccxt_mcp.calls.projection import market_data, market_rows
 from ccxt_mcp.errors import Code, Failure
 from ccxt_mcp.exchanges.listing import Listing
+from ccxt_mcp.model import Toolset
 from ccxt_mcp.tools.arguments import Cursor, Since, did_you_mean
 from ccxt_mcp.tools.candle_range import Range, length_of
 from ccxt_mcp.tools.of_market import Enough, OfMarket, Walk, together
@@ -221,4 +222,5 @@ CANDLES_TOOL = Tool(
         **PAGED_SCHEMA,
     ),
     run=_get_ohlcv,
+    toolset=Toolset.MARKET,
 )

@@ -18,6 +18,7 @@ from ccxt_mcp.calls.projection import market_data
 from ccxt_mcp.exchanges.budgets import budget_of, default_pool
 from ccxt_mcp.exchanges.catalog import ExchangeFacts
 from ccxt_mcp.exchanges.methods import methods, upstream_limits
+from ccxt_mcp.model import Toolset
 from ccxt_mcp.tools.arguments import Arguments, Cursor, Exchange
 from ccxt_mcp.tools.tool import ANSWERED_BY, FRESHNESS, Tool, result_schema
 
@@ -248,6 +249,7 @@ CATALOGUE_TOOLS = (
             **PAGED_SCHEMA,
         ),
         run=_get_markets,
+        toolset=Toolset.MARKET,
     ),
 )
 """In the order in which they are listed."""

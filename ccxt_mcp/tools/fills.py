@@ -13,6 +13,7 @@ from pydantic import Field
 from ccxt_mcp.calls.bounds import PAGED_SCHEMA, Answer
 from ccxt_mcp.calls.pipeline import Call
 from ccxt_mcp.calls.projection.orders import FILL, fills
+from ccxt_mcp.model import Toolset
 from ccxt_mcp.tools.of_account import MAX_ROWS, OrderId, listed, same_id
 from ccxt_mcp.tools.past import BOTH_WAYS, PastArguments, past_answer
 from ccxt_mcp.tools.tool import Tool
@@ -50,4 +51,5 @@ MY_TRADES_TOOL = Tool(
     arguments=_Trades,
     output=listed("trades", FILL.schema(), BOTH_WAYS, **PAGED_SCHEMA),
     run=_get_my_trades,
+    toolset=Toolset.ACCOUNT,
 )

@@ -14,6 +14,7 @@ from ccxt_mcp.calls.projection import market_rows
 from ccxt_mcp.calls.public_reads import Read
 from ccxt_mcp.errors import Code, Failure
 from ccxt_mcp.exchanges.listing import Listing
+from ccxt_mcp.model import Toolset
 from ccxt_mcp.tools.arguments import Cursor, Exchange, MaxAge
 from ccxt_mcp.tools.many import FAILED, MAX_SINGLE, Asked, Failed, Symbols, meant
 from ccxt_mcp.tools.of_market import Aged, together
@@ -148,4 +149,5 @@ FUNDING_TOOL = Tool(
         **PAGED_SCHEMA,
     ),
     run=_get_funding_rates,
+    toolset=Toolset.MARKET,
 )

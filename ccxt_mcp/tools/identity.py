@@ -45,6 +45,15 @@ class NamedServer(Server[Any]):
         """What a result's ``_meta`` says of the server; the caller owns the object."""
         return {"name": self.name, "title": self.title, "version": self.version}
 
+    def get_capabilities(self, *args: Any, **kwargs: Any) -> types.ServerCapabilities:
+        """What this server can do. It serves ``subscriptions/listen`` for resources; from that the
+        SDK would conclude that it tells of changes of its lists as well, which never change."""
+        capabilities = super().get_capabilities(*args, **kwargs)
+        for each in (capabilities.tools, capabilities.prompts, capabilities.resources):
+            if each is not None:
+                each.list_changed = False
+        return capabilities
+
 
 def introduce(server: Server[Any]) -> None:
     """Let ``server/discover`` tell all of it, as ``initialize`` does in the older era by itself."""

@@ -6,7 +6,7 @@ Owns: which instance a method runs on, and the form of its result. Refuses: any 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from typing import Annotated, Any
 
@@ -19,6 +19,7 @@ from ccxt_mcp.calls.pipeline import Call
 from ccxt_mcp.errors import Code, Failure
 from ccxt_mcp.exchanges.catalog import catalog
 from ccxt_mcp.exchanges.methods import Method
+from ccxt_mcp.model import Toolset
 from ccxt_mcp.tools.arguments import Account, Arguments, Cursor, Exchange, MaxAge
 from ccxt_mcp.tools.method_arguments import arguments_of, ordered
 from ccxt_mcp.tools.method_search import known
@@ -71,7 +72,10 @@ async def _call_read_method(call: Call, args: _CallRead) -> Answer:
     if not call.gateway.facts(name).has.get(method.name):
         raise _not_offered(name, ccxt_id, method)
     head: dict[str, Any] = {"exchange": name, "method": method.name}
-    if method.private_on(ccxt_id):
+    private = method.private_on(ccxt_id)
+    if (Toolset.ACCOUNT if private else Toolset.MARKET) not in call.settings.toolsets:
+        raise _elsewhere(name, method, call.settings.toolsets)
+    if private:
         async with call.private(name, args.account, method.python) as lease:
             await _resolve(given, lease.find)
             raw = await call.fetch(lease, method.python, *ordered(method, given))
@@ -136,6 +140,17 @@ def _shown(call: Call, args: _CallRead, value: Any, head: dict[str, Any]) -> Ans
     if cut:
         answer.data["rowsCut"] = True
     return answer
+
+
+def _elsewhere(name: str, method: Method, served: Iterable[Toolset]) -> Failure:
+    return Failure(
+        Code.NOT_SUPPORTED,
+        f"{method.name} is not called by this node, whose tool sets are: {', '.join(served)}.",
+        hint="Call it at a node that serves the other tool set, or widen `toolsets` in this one's"
+        " configuration.",
+        exchange=name,
+        operation=method.name,
+    )
 
 
 def _not_offered(name: str, ccxt_id: str, method: Method) -> Failure:

@@ -16,6 +16,7 @@ from ccxt_mcp.calls import values
 from ccxt_mcp.calls.bounds import CUT_SCHEMA, Answer
 from ccxt_mcp.calls.pipeline import Call
 from ccxt_mcp.calls.projection import market_data
+from ccxt_mcp.model import Toolset
 from ccxt_mcp.tools.candles import CANDLES_TOOL
 from ccxt_mcp.tools.funding import FUNDING_TOOL
 from ccxt_mcp.tools.of_market import OfMarket
@@ -88,6 +89,7 @@ MARKET_TOOLS = (
             **FRESHNESS,
         ),
         run=_get_ticker,
+        toolset=Toolset.MARKET,
     ),
     TICKERS_TOOL,
     Tool(
@@ -110,6 +112,7 @@ MARKET_TOOLS = (
             **CUT_SCHEMA,
         ),
         run=_get_orderbook,
+        toolset=Toolset.MARKET,
     ),
     CANDLES_TOOL,
     TRADES_TOOL,

@@ -18,6 +18,7 @@ from ccxt_mcp.calls.projection.orders import ORDER, order
 from ccxt_mcp.errors import Code, Failure
 from ccxt_mcp.exchanges.habits import ClientId, client_ids
 from ccxt_mcp.exchanges.lease import Lease
+from ccxt_mcp.model import Toolset
 from ccxt_mcp.tools.arguments import Account, Arguments, Exchange
 from ccxt_mcp.tools.of_account import WHOSE, OrderId, naming_the_symbol, same_id
 from ccxt_mcp.tools.past import UNIFIED, past_method
@@ -147,4 +148,5 @@ ORDER_TOOL = Tool(
     arguments=_GetOrder,
     output=result_schema(("exchange", "account", "order"), **WHOSE, order=ORDER.schema()),
     run=_get_order,
+    toolset=Toolset.ACCOUNT,
 )

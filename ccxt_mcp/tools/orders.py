@@ -16,6 +16,7 @@ from ccxt_mcp.calls.cursors import Paging, Position
 from ccxt_mcp.calls.history import place
 from ccxt_mcp.calls.pipeline import Call
 from ccxt_mcp.calls.projection.orders import order, orders
+from ccxt_mcp.model import Toolset
 from ccxt_mcp.tools.arguments import Account, Arguments, Cursor, Exchange
 from ccxt_mcp.tools.of_account import MAX_ROWS, listed, naming_the_symbol
 from ccxt_mcp.tools.one_kind import of_one_kind
@@ -109,6 +110,7 @@ OPEN_ORDERS_TOOL = Tool(
     arguments=_OpenOrders,
     output=listed("orders", _PLAIN_ORDER, "Newest first.", **PAGED_SCHEMA),
     run=_get_open_orders,
+    toolset=Toolset.ACCOUNT,
 )
 
 ORDER_HISTORY_TOOL = Tool(
@@ -122,4 +124,5 @@ ORDER_HISTORY_TOOL = Tool(
     arguments=PastArguments,
     output=listed("orders", _PLAIN_ORDER, BOTH_WAYS, **PAGED_SCHEMA),
     run=_get_order_history,
+    toolset=Toolset.ACCOUNT,
 )

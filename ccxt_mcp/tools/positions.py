@@ -17,6 +17,7 @@ from ccxt_mcp.calls.pipeline import Call
 from ccxt_mcp.calls.projection import holdings
 from ccxt_mcp.errors import Code, Failure
 from ccxt_mcp.exchanges.habits import SIDES
+from ccxt_mcp.model import Toolset
 from ccxt_mcp.tools.arguments import Account, Arguments, Cursor, Exchange
 from ccxt_mcp.tools.of_account import WHOSE, naming_the_symbol
 from ccxt_mcp.tools.tool import Tool, result_schema
@@ -123,4 +124,5 @@ POSITIONS_TOOL = Tool(
         **PAGED_SCHEMA,
     ),
     run=_get_positions,
+    toolset=Toolset.ACCOUNT,
 )

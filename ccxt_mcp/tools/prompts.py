@@ -18,13 +18,24 @@ from ccxt_mcp.calls.pipeline import Calls
 from ccxt_mcp.model import CALLER, Scope
 from ccxt_mcp.telemetry import name_span
 from ccxt_mcp.tools.arguments import did_you_mean, looks_secret, shown_name
-from ccxt_mcp.tools.resources import EXCHANGE_TEMPLATE, one_page
+from ccxt_mcp.tools.resources import (
+    EXCHANGE_TEMPLATE,
+    OPEN_ORDERS_TEMPLATE,
+    TICKER_TEMPLATE,
+    one_page,
+)
 
 __all__ = ["PROMPTS", "Prompt", "Prompts"]
 
 _LONGEST = 128
 _COMPLETIONS = 100
 """What the specification allows in one answer."""
+_IN_ADDRESSES = {
+    (EXCHANGE_TEMPLATE, "id"): "exchange",
+    (TICKER_TEMPLATE, "exchange"): "exchange",
+    (OPEN_ORDERS_TEMPLATE, "account"): "account",
+}
+"""What the places in the templates' addresses are called in prompts."""
 
 _EXCHANGE = types.PromptArgument(
     name="exchange", description="Exchange or profile; default: the server's.", required=False
@@ -46,10 +57,11 @@ _CONVENTIONS = (
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One prompt: its entry in the list, and its text for checked arguments."""
+    """One prompt: its entry in the list, its text for checked arguments, and the tools it needs."""
 
     wire: types.Prompt
     text: Callable[[Mapping[str, str]], str]
+    tools: tuple[str, ...]
 
 
 def _accounts(given: Mapping[str, str]) -> str:
@@ -106,9 +118,10 @@ def _prompt(
     description: str,
     arguments: list[types.PromptArgument],
     text: Callable[[Mapping[str, str]], str],
+    *tools: str,
 ) -> Prompt:
     wire = types.Prompt(name=name, title=title, description=description, arguments=arguments)
-    return Prompt(wire, text)
+    return Prompt(wire, text, tools)
 
 
 PROMPTS: Mapping[str, Prompt] = {
@@ -120,6 +133,9 @@ PROMPTS: Mapping[str, Prompt] = {
             "What is held, per account, with rough values.",
             [_ACCOUNT],
             _portfolio,
+            "list_accounts",
+            "account_balance",
+            "get_ticker",
         ),
         _prompt(
             "market_brief",
@@ -127,6 +143,9 @@ PROMPTS: Mapping[str, Prompt] = {
             "Price, trend and depth of one market.",
             [_SYMBOL, _EXCHANGE],
             _market,
+            "get_ticker",
+            "get_ohlcv",
+            "get_orderbook",
         ),
         _prompt(
             "check_open_orders",
@@ -134,6 +153,9 @@ PROMPTS: Mapping[str, Prompt] = {
             "What rests on the books, and what looks forgotten.",
             [_ACCOUNT],
             _open_orders,
+            "list_accounts",
+            "get_open_orders",
+            "get_ticker",
         ),
     )
 }
@@ -145,17 +167,19 @@ class Prompts:
 
     Args:
         calls: knows the names of exchanges and accounts.
+        serves: whether all tools of these names can be called; a prompt is there with its tools.
     """
 
-    def __init__(self, calls: Calls) -> None:
+    def __init__(self, calls: Calls, serves: Callable[..., bool] = lambda *names: True) -> None:
         self._calls = calls
+        self._prompts = {name: each for name, each in PROMPTS.items() if serves(*each.tools)}
 
     async def list(
         self, ctx: ServerRequestContext[Any], params: types.PaginatedRequestParams | None
     ) -> types.ListPromptsResult:
         """The result of ``prompts/list``."""
         one_page(params)
-        return types.ListPromptsResult(prompts=[each.wire for each in PROMPTS.values()])
+        return types.ListPromptsResult(prompts=[each.wire for each in self._prompts.values()])
 
     async def get(
         self, ctx: ServerRequestContext[Any], params: types.GetPromptRequestParams
@@ -165,13 +189,13 @@ class Prompts:
         Raises:
             MCPError: there is no such prompt, or its arguments are wrong; all of them are named.
         """
-        prompt = PROMPTS.get(params.name)
+        prompt = self._prompts.get(params.name)
         if prompt is None:
             name_span("unknown", "prompt")
-            guess = did_you_mean(params.name, tuple(PROMPTS))
+            guess = did_you_mean(params.name, tuple(self._prompts))
             raise _refused(
                 f"There is no prompt `{shown_name(params.name)}`{guess}. "
-                f"Prompts: {', '.join(PROMPTS)}."
+                f"Prompts: {', '.join(self._prompts) or 'none'}."
             )
         text = prompt.text(_checked(prompt.wire, params.arguments or {}))
         message = types.PromptMessage(role="user", content=types.TextContent(text=text))
@@ -183,7 +207,7 @@ class Prompts:
         """The result of ``completion/complete``: names of exchanges and accounts."""
         name = params.argument.name
         if isinstance(params.ref, types.ResourceTemplateReference):
-            name = "exchange" if (params.ref.uri, name) == (EXCHANGE_TEMPLATE, "id") else ""
+            name = _IN_ADDRESSES.get((params.ref.uri, name), "")
         begun = params.argument.value.lower()
         found = [each for each in self._names(name) if each.lower().startswith(begun)]
         return types.CompleteResult(

@@ -95,7 +95,7 @@ def build_server(
         instructions: shown to the model of a client.
     """
     boundary = boundary or Boundary(calls, TOOLS)
-    resources, prompts = Resources(boundary), Prompts(calls)
+    resources, prompts = Resources(boundary), Prompts(calls, boundary.serves)
     listed = CacheHint(ttl_ms=_LIST_TTL_MS, scope="public")
 
     async def list_tools(

@@ -18,6 +18,7 @@ from ccxt_mcp.calls.projection import market_data, market_rows
 from ccxt_mcp.calls.public_reads import Read
 from ccxt_mcp.errors import Code, Failure
 from ccxt_mcp.exchanges.listing import Listing
+from ccxt_mcp.model import Toolset
 from ccxt_mcp.tools.arguments import Cursor, Exchange, MaxAge, did_you_mean, shown_name
 from ccxt_mcp.tools.many import FAILED, MAX_SINGLE, Asked, Failed, Symbols, meant
 from ccxt_mcp.tools.of_market import Aged, together
@@ -243,4 +244,5 @@ TICKERS_TOOL = Tool(
         **PAGED_SCHEMA,
     ),
     run=_batch_get_tickers,
+    toolset=Toolset.MARKET,
 )

@@ -12,7 +12,7 @@ from typing import Any
 from ccxt_mcp.calls.bounds import Answer
 from ccxt_mcp.calls.pipeline import Call
 from ccxt_mcp.calls.policy import Effect
-from ccxt_mcp.model import Scope
+from ccxt_mcp.model import Scope, Toolset
 from ccxt_mcp.tools.arguments import Arguments, schema
 
 __all__ = ["ANSWERED_BY", "FRESHNESS", "Tool", "result_schema"]
@@ -52,6 +52,7 @@ class Tool:
         scope: what the caller's token must allow.
         effect: the most that a call may do at an exchange. A read ends at once when it is
             cancelled; a write always runs to its end.
+        toolset: the set it is served with; None with each.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Tool:
     run: Callable[[Call, Any], Awaitable[Answer]]
     scope: Scope = Scope.READ
     effect: Effect = Effect.READ
+    toolset: Toolset | None = None
 
     def wire(self) -> dict[str, Any]:
         """The tool as an entry of ``tools/list``, where ``listing.py`` shortens its output."""

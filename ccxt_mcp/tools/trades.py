@@ -17,6 +17,7 @@ from ccxt_mcp.calls.bounds import PAGED_SCHEMA, Answer, page
 from ccxt_mcp.calls.cursors import Paging, Position, foreign, of_form
 from ccxt_mcp.calls.pipeline import Call
 from ccxt_mcp.calls.projection import market_rows
+from ccxt_mcp.model import Toolset
 from ccxt_mcp.tools.arguments import Cursor, Since
 from ccxt_mcp.tools.of_market import Enough, OfMarket, Walk, together
 from ccxt_mcp.tools.tool import ANSWERED_BY, FRESHNESS, Tool, result_schema
@@ -190,4 +191,5 @@ TRADES_TOOL = Tool(
         **PAGED_SCHEMA,
     ),
     run=_get_trades,
+    toolset=Toolset.MARKET,
 )

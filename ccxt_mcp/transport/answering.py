@@ -7,16 +7,18 @@ it belongs to (``endpoint.py``) and how the answer is written (``responder.py``,
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from mcp.server.lowlevel import Server
+from mcp_types import RequestId
 from starlette.types import Receive, Scope, Send
 
 from ccxt_mcp.mechanisms.interruption import Interruption
 from ccxt_mcp.transport import batch
 from ccxt_mcp.transport.gate import Gate
-from ccxt_mcp.transport.kernel import Reply, answer, cancelled, notify
+from ccxt_mcp.transport.kernel import Reply, answer, cancelled, notify, refused
+from ccxt_mcp.transport.refusal import Refusal
 from ccxt_mcp.transport.responder import Responder
 from ccxt_mcp.transport.resuming import Resumable
 from ccxt_mcp.transport.session import Session
@@ -67,14 +69,12 @@ class Answering:
 
         self._gate.enter()
         interruption = session.begin(message.id)
-        responder = _responder(session, receive, send, json, sse, left, abandoned)
+        responder = _responder(session, receive, send, json, sse, left, abandoned, [message.id])
         reply: Reply | None = None
         try:
             with interruption:
                 responder.start()
-                reply = await answer(
-                    self._server, session, message, scope, self._lifespan_state(), outlet=responder
-                )
+                reply = await self._reply(session, message, scope, responder)
             # Written outside: an answer that exists is not cut between its head and its body.
             if reply is not None:
                 extra = []
@@ -119,14 +119,10 @@ class Answering:
             reply: Reply | None = None
             try:
                 with interruption:
-                    reply = await answer(
-                        self._server,
-                        session,
-                        message,
-                        scope,
-                        self._lifespan_state(),
-                        outlet=responder,
-                    )
+                    try:
+                        reply = await self._reply(session, message, scope, responder)
+                    except Refusal as refusal:
+                        reply = refused(refusal)
             finally:
                 running.discard(interruption)
                 session.finish(message.id, interruption)
@@ -137,14 +133,39 @@ class Answering:
         async def told(message: Message) -> None:
             await self.notify(scope, session, message)
 
-        self._gate.enter()
-        responder = _responder(session, receive, send, json, sse, left, lambda: end(_ABANDONED))
+        # Each is owed its answer until all of it is written.
+        owed = batch.requests_in(entries)
+        self._gate.enter(owed)
+        ids = [e.id for e in entries if isinstance(e, Message) and e.is_request]
+        responder = _responder(
+            session, receive, send, json, sse, left, lambda: end(_ABANDONED), ids
+        )
         try:
             responder.start()
             await batch.serve(entries, responder, one, told)
         finally:
-            self._gate.leave()
+            self._gate.leave(owed)
             await responder.close()
+
+    async def _reply(
+        self, session: Session, message: Message, scope: Scope, responder: Responder
+    ) -> Reply:
+        """The reply to one request.
+
+        Raises:
+            Refusal: HTTP answers instead, and nothing has been written.
+        """
+        try:
+            reply = await answer(
+                self._server, session, message, scope, self._lifespan_state(), outlet=responder
+            )
+            if session.part is not None and message.method == "initialize" and reply.ok:
+                await session.part.directory.publish(session)
+        except Refusal as refusal:
+            if not responder.as_stream:
+                raise
+            reply = refused(refusal)
+        return reply
 
     async def notify(self, scope: Scope, session: Session, message: Message) -> None:
         """Act on a notification, or on an answer to a question of ours."""
@@ -159,7 +180,17 @@ def _responder(
     sse: bool,
     gone: Callable[[], None],
     abandoned: Callable[[], None],
+    owed: Sequence[RequestId | None],
 ) -> Responder:
     if session.handshaken:
-        return Resumable(receive, send, session, json=json, sse=sse, gone=gone, abandoned=abandoned)
+        return Resumable(
+            receive,
+            send,
+            session,
+            json=json,
+            sse=sse,
+            gone=gone,
+            abandoned=abandoned,
+            owed=[each for each in owed if each is not None],
+        )
     return Responder(receive, send, json=json, sse=sse, gone=gone)

@@ -5,7 +5,8 @@ request gets to the client (the caller says), and answers to what was not asked 
 a table of its own, so that no answer reaches another session's call.
 
 Ids begin with what is drawn for each table: an answer to another session's question, or to one that
-a process before this asked in the same session, is known for what it is.
+a process before this asked in the same session, is known for what it is. Where several replicas
+serve a session, they say who asked.
 """
 
 from __future__ import annotations
@@ -23,12 +24,20 @@ from mcp_types import CONNECTION_CLOSED, INTERNAL_ERROR, REQUEST_TIMEOUT, Reques
 
 from ccxt_mcp.transport.refusal import encode
 
-__all__ = ["MAX_ASKED", "Asking"]
+__all__ = ["MAX_ASKED", "Asking", "asker"]
 
 logger = logging.getLogger(__name__)
 
 MAX_ASKED = 32
 """Questions of one session that may wait for answers; a person sees them one after the other."""
+
+
+def asker(request_id: object) -> str | None:
+    """The replica that asked a question with this id; None for what is no such id."""
+    if not isinstance(request_id, str) or not request_id.startswith("ask-"):
+        return None
+    node, _, _ = request_id.removeprefix("ask-").rpartition("~")
+    return node or None
 
 
 @dataclass(slots=True)
@@ -38,15 +47,20 @@ class _Question:
 
 
 class Asking:
-    """The questions of one session. Mutable: ``_waiting``, empty when no call asks; ``_asked``
-    (rises); ``_ended`` (never unset)."""
+    """The questions of one session, or of a replica's part of one.
+
+    Args:
+        node: the replica, where there are several.
+
+    Mutable: ``_waiting``, empty when no call asks; ``_asked`` (rises); ``_ended`` (never unset).
+    """
 
     __slots__ = ("_asked", "_ended", "_tag", "_waiting")
 
-    def __init__(self) -> None:
+    def __init__(self, node: str | None = None) -> None:
         self._waiting: dict[RequestId, _Question] = {}
         self._asked = 0
-        self._tag = secrets.token_hex(4)
+        self._tag = ("" if node is None else node + "~") + secrets.token_hex(4)
         self._ended: str | None = None
 
     def __len__(self) -> int:

@@ -2,20 +2,35 @@
 
 Owns: who may send one, what is in it, and the one answer to it: an array of the replies, or a
 stream of them where one of its requests had more to say. Refuses: batches of other revisions, empty
-and overlong ones, and ``initialize`` in one.
+and overlong ones, ``initialize`` in one, and to begin what is left of one whose answer is long
+enough: a few bytes of requests could ask for any amount of memory otherwise.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
+from contextvars import ContextVar
 from typing import Any
 
+from ccxt_mcp.errors import Code, Failure
 from ccxt_mcp.transport.refusal import Refusal, encode
 from ccxt_mcp.transport.responder import Responder
 from ccxt_mcp.transport.wire import Message, envelope
 
-__all__ = ["BATCHING", "MAX_BATCH", "Entry", "entries", "refuse", "serve"]
+__all__ = [
+    "BATCHING",
+    "BUDGET",
+    "MAX_ANSWER",
+    "MAX_BATCH",
+    "Budget",
+    "Entry",
+    "entries",
+    "refuse",
+    "requests_in",
+    "serve",
+]
 
 BATCHING = "2025-03-26"
 """The one revision that has batches."""
@@ -23,8 +38,38 @@ BATCHING = "2025-03-26"
 MAX_BATCH = 100
 """Messages of one batch."""
 
+MAX_ANSWER = 1_048_576
+"""Bytes of a batch's replies, after which nothing more of it is begun."""
+
 Entry = Message | Refusal
 """One message of a batch, or why it is none."""
+
+
+class Budget:
+    """How much the answer to one batch may still grow. Mutable: ``left`` (falls)."""
+
+    __slots__ = ("left",)
+
+    def __init__(self) -> None:
+        self.left = MAX_ANSWER
+
+    def check(self) -> None:
+        """For whatever is about to begin; what has begun is answered, whatever its size.
+
+        Raises:
+            Failure: ``overloaded``, where the answer is long enough.
+        """
+        if self.left <= 0:
+            raise Failure(
+                Code.OVERLOADED,
+                f"the answers to this batch are {MAX_ANSWER} bytes or more already, and this"
+                " request was not begun",
+                hint="Send it again, by itself or in a smaller batch.",
+            )
+
+
+BUDGET: ContextVar[Budget | None] = ContextVar("ccxt_mcp_batch_budget", default=None)
+"""That of the batch whose request is being served; a call asks it when it is its turn."""
 
 
 def entries(decoded: list[Any], size: int) -> list[Entry]:
@@ -54,6 +99,11 @@ def entries(decoded: list[Any], size: int) -> list[Entry]:
     return found
 
 
+def requests_in(batch: list[Entry]) -> int:
+    """How many of its messages are requests."""
+    return sum(isinstance(entry, Message) and entry.is_request for entry in batch)
+
+
 def refuse(spoken: str | None) -> Refusal:
     """The answer to a batch of a client that speaks another revision."""
     speaks = "without `initialize` none is negotiated" if spoken is None else f"this is {spoken}"
@@ -81,12 +131,24 @@ async def serve(
     """
     replies: list[bytes] = []
     answered = False
+    budget = Budget()
+    # Calls stand in their session's lane. All else goes one by one here, so that no more than two
+    # replies are made beyond what the budget allows.
+    others = asyncio.Lock()
 
     async def one(message: Message) -> None:
         nonlocal answered
-        reply = await answer(message)
+        # Of this task alone, and of what the request does in it.
+        BUDGET.set(budget)
+        async with nullcontext() if message.method == "tools/call" else others:
+            try:
+                budget.check()
+                reply = await answer(message)
+            except Failure as failure:
+                reply = _not_begun(message, failure)
         if reply is not None:
             answered = True
+            budget.left -= len(reply)
             replies.append(reply)
             if responder.as_stream:
                 await hand_over()
@@ -117,3 +179,8 @@ async def serve(
     else:
         await responder.finish(b"[" + b",".join(replies) + b"]")
     return True
+
+
+def _not_begun(message: Message, failure: Failure) -> bytes:
+    words = f"{failure.message[:1].upper()}{failure.message[1:]}. {failure.hint}"
+    return encode(Refusal(429, words, failure=failure, request_id=message.id).body())

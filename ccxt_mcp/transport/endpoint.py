@@ -172,14 +172,14 @@ class Endpoint:
         message = parse(body)
         if isinstance(message, list):
             found = entries(message, len(body))
-            session = self._session_of_batch(scope, headers, found)
+            session = await self._session_of_batch(scope, headers, found)
             work = self._batch(scope, receive, send, session, found, json=json, sse=sse)
             await self._within(session, work)
             return
         try:
             if message.is_request:
                 self._gate.check()
-            session = self._session_for(scope, headers, message)
+            session = await self._session_for(scope, headers, message)
         except Refusal as refusal:
             refusal.request_id = message.id if message.is_request else None
             raise
@@ -231,27 +231,32 @@ class Endpoint:
             await self._answering.notify(scope, session, entry)
         await _send_empty(send, 202, [(b"content-length", b"0")])
 
-    def _session_of_batch(self, scope: Scope, headers: _Headers, found: list[Entry]) -> Session:
+    async def _session_of_batch(
+        self, scope: Scope, headers: _Headers, found: list[Entry]
+    ) -> Session:
         """The session of a batch, whose client has to speak the one revision that has batches."""
         requests = [each for each in found if isinstance(each, Message) and each.is_request]
         if requests:
             self._gate.check()
         if headers.session_id is None or (requests and headers.protocol_version == _BATCHING):
-            session = self._session_for(scope, headers, requests[0] if requests else _NOTE)
+            session = await self._session_for(scope, headers, requests[0] if requests else _NOTE)
         else:
-            session = self._registry.find(peer_of(scope).principal, headers.session_id)
+            session = await self._live(scope, headers.session_id)
         negotiated = session.client_params is not None or headers.protocol_version is not None
         spoken = session.protocol_version if negotiated else None
         if spoken != BATCHING:
             raise refuse(spoken)
         return session
 
-    def _session_for(self, scope: Scope, headers: _Headers, message: Message) -> Session:
+    async def _session_for(self, scope: Scope, headers: _Headers, message: Message) -> Session:
         """The session that a message belongs to; opens one where that is what the message does."""
         peer = peer_of(scope)
         if headers.session_id is None:
             if message.method == "initialize":
-                return self._registry.mint(peer.principal, peer.client_ip)
+                session = self._registry.mint(peer.principal, peer.client_ip)
+                if self._registry.shared is not None:
+                    await self._registry.shared.admit(session)
+                return session
             raise Refusal(
                 400,
                 "Mcp-Session-Id is missing: send `initialize` first and repeat the id that it"
@@ -259,13 +264,24 @@ class Endpoint:
                 " `Mcp-Session-Id: my-workflow`",
             )
         if message.is_request:
+            if self._registry.shared is not None:
+                await self._registry.shared.arrive(
+                    peer.principal, headers.session_id, peer.client_ip, Kind.NAMED
+                )
             session = self._registry.find_or_open(
                 peer.principal, headers.session_id, peer.client_ip
             )
             if headers.protocol_version is not None and session.client_params is None:
                 session.protocol_version = headers.protocol_version.decode("ascii")
             return session
-        return self._registry.find(peer.principal, headers.session_id)
+        return await self._live(scope, headers.session_id)
+
+    async def _live(self, scope: Scope, session_id: str) -> Session:
+        """The session of a request that opens none."""
+        peer = peer_of(scope)
+        if self._registry.shared is not None:
+            await self._registry.shared.arrive(peer.principal, session_id, peer.client_ip)
+        return self._registry.find(peer.principal, session_id)
 
     async def _get(self, scope: Scope, headers: _Headers, receive: Receive, send: Send) -> None:
         """The stream of messages that belong to no call."""
@@ -276,7 +292,7 @@ class Endpoint:
                 " POST a message",
                 headers=[_ALLOW],
             )
-        session = self._registry.find(peer_of(scope).principal, headers.session_id)
+        session = await self._live(scope, headers.session_id)
         if not accepts(headers.accept)[1]:
             raise Refusal(406, "The stream is `text/event-stream`: accept it")
         session.requests += 1
@@ -289,7 +305,11 @@ class Endpoint:
     async def _delete(self, scope: Scope, headers: _Headers, send: Send) -> None:
         if headers.session_id is None:
             raise Refusal(400, "Mcp-Session-Id is missing: which session shall end?")
-        self._registry.close(self._registry.find(peer_of(scope).principal, headers.session_id))
+        session = await self._live(scope, headers.session_id)
+        if self._registry.shared is not None:
+            await self._registry.shared.end(session)
+        else:
+            self._registry.close(session)
         await _send_empty(send, 204, [])
 
 

@@ -14,17 +14,22 @@ import asyncio
 import re
 import secrets
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
+
+from mcp_types import RequestId
 
 from ccxt_mcp.transport.refusal import Refusal
 
-__all__ = ["RETRY", "Events", "Reader", "Replay", "Track", "foreign"]
+__all__ = ["RETRY", "Events", "Mirror", "Reader", "Replay", "Track", "foreign", "not_kept"]
 
 RETRY = b"retry: 1000\n"
 """What clients are told to wait, in milliseconds, before they ask for the rest of a stream."""
 
-_ID = re.compile(r"([0-9a-f]{8})-([0-9a-f]{1,15})-([0-9a-f]{1,15})", re.ASCII)
+_ID = re.compile(
+    r"((?:[A-Za-z0-9._]{1,64}~)?[0-9a-f]{8})-([0-9a-f]{1,15})-([0-9a-f]{1,15})", re.ASCII
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +42,16 @@ class Replay:
 
 
 class Reader:
-    """One connection's place on a track: ``after`` is the number of the last event it was sent.
+    """One connection's place on a track: ``after`` is the number of the last event it was sent,
+    ``taken`` that of the last it was given to send.
 
-    Mutable: ``after`` (rises), ``stopped`` (never unset).
+    Mutable: ``after`` and ``taken`` (rise), ``stopped`` (never unset).
     """
 
-    __slots__ = ("_caught_up", "_on_stop", "_track", "_wake", "after", "stopped")
+    __slots__ = ("_caught_up", "_on_stop", "_track", "_wake", "after", "stopped", "taken")
 
     def __init__(self, track: Track, after: int, on_stop: Callable[[], None] | None) -> None:
-        self.after = after
+        self.after = self.taken = after
         self.stopped = False
         self._track = track
         self._on_stop = on_stop
@@ -60,7 +66,8 @@ class Reader:
             if number <= self.after:
                 break
             events.append(event)
-        return b"".join(reversed(events)), max(self.after, self._track.last)
+        self.taken = max(self.after, self._track.last)
+        return b"".join(reversed(events)), self.taken
 
     def reached(self, number: int) -> None:
         """All up to this number was sent."""
@@ -93,6 +100,22 @@ class Reader:
             await self._caught_up.wait()
 
 
+class Mirror(Protocol):
+    """Where what is said on a track is kept for others (``mirrors.py``)."""
+
+    def say(self, before: int, number: int, event: bytes) -> None:
+        """An event, and the number of the one before it on this track."""
+
+    def end(self, last: int) -> None:
+        """Nothing comes after the event of this number."""
+
+    def forget(self) -> None:
+        """The track is gone here."""
+
+    async def written(self) -> None:
+        """Wait until what was said is kept."""
+
+
 class Track:
     """The events of one stream, and the one connection that reads them.
 
@@ -109,6 +132,7 @@ class Track:
         "ended",
         "kept",
         "last",
+        "mirror",
         "number",
         "reader",
     )
@@ -122,6 +146,7 @@ class Track:
         self._store = store
         self._abandoned = abandoned
         self._clock: asyncio.TimerHandle | None = None
+        self.mirror: Mirror | None = None
 
     @property
     def connected(self) -> bool:
@@ -130,25 +155,53 @@ class Track:
 
     def prime(self) -> bytes:
         """An event that says nothing but where to read on: the track's first, and not kept."""
-        return b"id: " + self._next() + b"\n" + RETRY + b"data:\n\n"
+        before = self.last
+        event = b"id: " + self._next() + b"\n" + RETRY + b"data:\n\n"
+        if self.mirror is not None:
+            self.mirror.say(before, self.last, b"")
+        return event
 
     def push(self, message: bytes) -> None:
         """Say one JSON-RPC message; after the end, to nobody."""
         if self.ended:
             return
+        before = self.last
         event = b"id: " + self._next() + b"\nevent: message\ndata: " + message + b"\n\n"
+        if self.mirror is not None:
+            self.mirror.say(before, self.last, event)
         self.kept.append((self.last, event))
         self._store.added(len(event))
         if self.reader is not None:
             self.reader.wake()
 
+    def push_once(self, message: bytes) -> None:
+        """Say it, unless an equal message waits for the reader. One that is being sent does not
+        count: its client may have read it, and acted on it, a moment ago."""
+        if self.reader is not None:
+            for number, event in reversed(self.kept):
+                if number <= self.reader.taken:
+                    break
+                if event.endswith(b"\ndata: " + message + b"\n\n"):
+                    return
+        self.push(message)
+
     def attach(self, after: int, on_stop: Callable[[], None] | None = None) -> Reader:
         """A connection reads from here on; the one that did before stops."""
-        before, self.reader = self.reader, Reader(self, after, on_stop)
+        reader = Reader(self, after, on_stop)
+        self.read_by(reader)
+        return reader
+
+    def read_by(self, reader: Reader) -> None:
+        """The same, of a reader that is there."""
+        before, self.reader = self.reader, reader
         if before is not None:
             before.stop()
         self.stop_clock()
-        return self.reader
+
+    async def written(self) -> None:
+        """Wait until what was said is where others can read it."""
+        if self.mirror is not None:
+            await self.mirror.written()
 
     def detach(self, reader: Reader) -> None:
         """The connection reads no more; without effect where it has been replaced."""
@@ -161,6 +214,8 @@ class Track:
         """Nothing more comes; whoever reads it ends after what is there."""
         if not self.ended:
             self.ended = True
+            if self.mirror is not None:
+                self.mirror.end(self.last)
             if self.reader is None:
                 self._start_clock()
             else:
@@ -178,7 +233,7 @@ class Track:
 
     def _start_clock(self) -> None:
         self.stop_clock()
-        if self.ended and not self.kept:
+        if self.ended and (self._store.closed or not self.kept):
             # Nothing to come back for; a client that opens streams and leaves has no end otherwise.
             self._store.forget(self)
         elif not self._store.closed:
@@ -194,27 +249,54 @@ class Track:
 
 
 class Events:
-    """The tracks of one session, at most ``limits`` of events in all.
+    """The tracks of one session, or of a replica's part of one; at most ``limits`` of events.
+
+    Args:
+        node: the replica, where there are several: ids of events begin with it.
+        mirrored: keeps what is said on a track for the others.
 
     Mutable: ``_tracks`` (those that go on, and ended ones with kept events or a client who may come
     back), ``count`` and ``size`` (of what all tracks keep), ``_number`` (rises), ``closed``.
     """
 
-    __slots__ = ("_number", "_opened", "_tracks", "closed", "count", "limits", "size", "tag")
+    __slots__ = (
+        "_mirrored",
+        "_number",
+        "_opened",
+        "_tracks",
+        "closed",
+        "count",
+        "limits",
+        "size",
+        "tag",
+    )
 
-    def __init__(self, limits: Replay) -> None:
+    def __init__(
+        self,
+        limits: Replay,
+        node: str | None = None,
+        mirrored: Callable[[Track, Sequence[RequestId]], Mirror] | None = None,
+    ) -> None:
         self.limits = limits
-        self.tag = secrets.token_hex(4).encode()
+        self.tag = (("" if node is None else node + "~") + secrets.token_hex(4)).encode()
+        self._mirrored = mirrored
         self.count = self.size = 0
         self.closed = False
         self._number = self._opened = 0
         self._tracks: dict[int, Track] = {}
 
-    def open(self, abandoned: Callable[[], None]) -> Track:
-        """A new track. ``abandoned`` is called when it goes on and nobody has read it for long."""
+    def open(self, abandoned: Callable[[], None], owed: Sequence[RequestId] = ()) -> Track:
+        """A new track, which answers the requests ``owed``. ``abandoned`` is called when it goes on
+        and nobody has read it for long."""
         self._opened += 1
         track = self._tracks[self._opened] = Track(self, self._opened, abandoned)
+        if self._mirrored is not None:
+            track.mirror = self._mirrored(track, owed)
         return track
+
+    def owns(self, event_id: str) -> bool:
+        """Whether an id is of these tracks."""
+        return event_id.startswith(self.tag.decode() + "-")
 
     def find(self, event_id: str) -> tuple[Track, int]:
         """The track that an id names, and the number after which it is to be read on.
@@ -232,15 +314,13 @@ class Events:
         if track is not None and seen > track.last:
             raise foreign()
         if track is None or seen < track.dropped:
-            raise Refusal(
-                400,
-                "What followed this Last-Event-ID is not kept any more (`replay_events_max`,"
-                " `replay_bytes_max`, `replay_window`): ask again for what you need",
-            )
+            raise not_kept()
         return track, seen
 
     def forget(self, track: Track) -> None:
         """Let go of a track that has ended."""
+        if track.mirror is not None:
+            track.mirror.forget()
         if self._tracks.pop(track.number, None) is not None:
             while track.kept:
                 self._drop(track)
@@ -279,6 +359,15 @@ class Events:
 
     def __repr__(self) -> str:
         return f"<Events {len(self._tracks)} tracks, {self.count} events, {self.size} bytes>"
+
+
+def not_kept() -> Refusal:
+    """An id of an event whose followers are gone."""
+    return Refusal(
+        400,
+        "What followed this Last-Event-ID is not kept any more (`replay_events_max`,"
+        " `replay_bytes_max`, `replay_window`): ask again for what you need",
+    )
 
 
 def foreign() -> Refusal:

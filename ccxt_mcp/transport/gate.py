@@ -41,13 +41,13 @@ class Gate:
                 ),
             )
 
-    def enter(self) -> None:
-        """A request is being served."""
-        self.serving += 1
+    def enter(self, requests: int = 1) -> None:
+        """A request is being served, or all those of a batch."""
+        self.serving += requests
 
-    def leave(self) -> None:
-        """The request of ``enter`` has been answered or given up."""
-        self.serving -= 1
+    def leave(self, requests: int = 1) -> None:
+        """The request of ``enter`` has been answered or given up, or all of them have."""
+        self.serving -= requests
         if self.serving == 0 and self._empty is not None:
             self._empty.set()
 

@@ -35,12 +35,12 @@ from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.types import Scope
 
-from ccxt_mcp.transport.refusal import encode
+from ccxt_mcp.transport.refusal import Refusal, encode
 from ccxt_mcp.transport.responder import Closer
 from ccxt_mcp.transport.session import Session
 from ccxt_mcp.transport.wire import Message
 
-__all__ = ["REQUEST_CANCELLED", "Outlet", "Reply", "answer", "cancelled", "notify"]
+__all__ = ["REQUEST_CANCELLED", "Outlet", "Reply", "answer", "cancelled", "notify", "refused"]
 
 logger = logging.getLogger(__name__)
 
@@ -209,6 +209,9 @@ async def answer(
     """Serve one request and return its response, success or error.
 
     ``outlet`` carries what the handler has to say before: notifications, progress and questions.
+
+    Raises:
+        Refusal: HTTP is to answer instead.
     """
     assert message.method is not None
     assert message.id is not None
@@ -226,6 +229,9 @@ async def answer(
         body = encode({"jsonrpc": "2.0", "id": message.id, "result": result})
     except (MCPError, ValidationError) as exc:
         return _refused(message, exc)
+    except Refusal as refusal:
+        refusal.request_id = message.id
+        raise
     except Exception:
         logger.exception("the MCP kernel failed on %s", message.method)
         return _refused(message, MCPError(INTERNAL_ERROR, "Internal server error"))
@@ -253,6 +259,11 @@ def _step(part: int | str) -> str:
     return str(part) if isinstance(part, int) or _FIELD.fullmatch(part) else "…"
 
 
+def refused(refusal: Refusal) -> Reply:
+    """A refusal where HTTP cannot say it any more."""
+    return Reply(encode(refusal.body()), ok=False)
+
+
 def cancelled(message: Message, reason: str) -> Reply:
     """The answer to a request that was interrupted, for whoever still listens."""
     return _refused(message, MCPError(REQUEST_CANCELLED, reason))
@@ -270,16 +281,24 @@ async def notify(
     Cancellation, and what is about a question of ours, is the transport's; the rest the server's
     if it wants it.
     """
+    elsewhere = None if session.part is None else session.part.directory.elsewhere
     if message.method is None:
         if session.asking is not None:
             session.asking.answered(message.id, message.params or {})
+        if elsewhere is not None and message.id is not None:
+            await elsewhere.answered(session, message.id, message.params or {})
         return
-    if message.method == "notifications/progress" and session.asking is not None:
-        await session.asking.progressed(message.params)
+    if message.method == "notifications/progress":
+        if session.asking is not None:
+            await session.asking.progressed(message.params)
+        if elsewhere is not None:
+            await elsewhere.progressed(session, message.params)
     if message.method == "notifications/cancelled":
         request_id = cancelled_request_id_from_params(message.params)
         if request_id is not None:
             session.cancel(request_id)
+            if elsewhere is not None:
+                await elsewhere.cancel(session, request_id)
     if server.get_notification_handler(message.method) is None:
         return
     runner = ServerRunner(server, _connection(session), lifespan_state)

@@ -23,9 +23,12 @@ from mcp_types import CallToolRequestParams
 from ccxt_mcp.errors import Code, Failure
 from ccxt_mcp.model import CALLER, Caller
 from ccxt_mcp.telemetry import RECORDER
+from ccxt_mcp.transport.batch import BUDGET
+from ccxt_mcp.transport.directory import unavailable
 from ccxt_mcp.transport.refusal import Refusal
-from ccxt_mcp.transport.registry import REGISTRY, Registry
+from ccxt_mcp.transport.registry import REGISTRY, Registry, gone
 from ccxt_mcp.transport.session import SESSION, Kind, Session
+from ccxt_mcp.transport.shared_lane import in_turn
 
 __all__ = ["FAILURE_META", "WORKFLOW_META", "in_lane", "queue_tool_calls"]
 
@@ -33,6 +36,12 @@ FAILURE_META = "ccxt-mcp/failure"
 WORKFLOW_META = "ccxt-mcp/workflow"
 
 _T = TypeVar("_T")
+
+_OF_HTTP: Mapping[Code, Callable[[Failure], Refusal]] = {
+    Code.SESSION_NOT_FOUND: lambda _: gone(),
+    Code.STORE_UNAVAILABLE: unavailable,
+}
+"""What the transport of the legacy era says itself, where a call was not begun."""
 
 Handler = Callable[[ServerRequestContext[Any, Any], Any], Awaitable[Any]]
 
@@ -54,7 +63,9 @@ async def in_lane(
         outcome: (was it an error, was it a timeout) of a result.
 
     Raises:
-        Failure: ``overloaded`` where the lane is full or moves too slowly; or the work's own.
+        Failure: ``overloaded`` where the lane is full or moves too slowly, or the batch's answer is
+            long enough; ``session_not_found`` and ``store_unavailable`` where replicas share the
+            session; or the work's own.
     """
     arrived = time.perf_counter()
     try:
@@ -67,7 +78,29 @@ async def in_lane(
         RECORDER.get().call(tool, None, Code.CANCELLED.value, None)
         raise
     try:
-        return await _counted(session, arrived, work, outcome)
+        if (budget := BUDGET.get()) is not None:
+            try:
+                budget.check()
+            except Failure as failure:
+                session.usage.refused()
+                RECORDER.get().call(tool, None, failure.code.value, None)
+                raise
+        if registry.shared is None:
+            return await _counted(session, arrived, work, outcome)
+
+        def refused(error: BaseException) -> None:
+            code = error.code if isinstance(error, Failure) else Code.CANCELLED
+            session.usage.refused()
+            RECORDER.get().call(tool, None, code.value, None)
+
+        return await in_turn(
+            registry.shared,
+            session,
+            lambda: _counted(session, arrived, work, outcome),
+            arrived=arrived,
+            wait_max=registry.lane_wait_max,
+            refused=refused,
+        )
     finally:
         session.lane.release()
 
@@ -117,14 +150,23 @@ class _LanedCall:
         if registry is None:
             return await self._entry(ctx, params)
 
+        begun = False
+
         async def work() -> Any:
+            nonlocal begun
+            begun = True
             return await self._entry(ctx, params)
 
         session = SESSION.get()
         try:
             if session is not None:
-                return await in_lane(session, registry, params.name, work, _outcome)
-            session = _workflow(registry, ctx, params.name)
+                try:
+                    return await in_lane(session, registry, params.name, work, _outcome)
+                except Failure as failure:
+                    if not begun and failure.code in _OF_HTTP:
+                        raise _OF_HTTP[failure.code](failure) from failure
+                    raise
+            session = await _workflow(registry, ctx, params.name)
             if session is None:
                 return await work()
             return await self._of_workflow(session, registry, ctx, params.name, work)
@@ -154,7 +196,9 @@ class _LanedCall:
         return self._refuse(Failure(Code.CANCELLED, interruption.reason or "The call was ended"))
 
 
-def _workflow(registry: Registry, ctx: ServerRequestContext[Any, Any], tool: str) -> Session | None:
+async def _workflow(
+    registry: Registry, ctx: ServerRequestContext[Any, Any], tool: str
+) -> Session | None:
     """The session of a modern request that names its workflow."""
     name = (ctx.meta or {}).get(WORKFLOW_META)
     if name is None:
@@ -163,6 +207,8 @@ def _workflow(registry: Registry, ctx: ServerRequestContext[Any, Any], tool: str
     try:
         if not isinstance(name, str):
             raise Refusal(400, f"`_meta[{WORKFLOW_META!r}]` must be a string")
+        if registry.shared is not None:
+            await registry.shared.arrive(caller.principal, name, caller.client_ip, Kind.WORKFLOW)
         session = registry.find_or_open(caller.principal, name, caller.client_ip, Kind.WORKFLOW)
     except Refusal as refusal:
         failure = refusal.as_failure()

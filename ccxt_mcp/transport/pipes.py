@@ -16,7 +16,7 @@ import asyncio
 import logging
 import os
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, BinaryIO, TypeVar
@@ -84,6 +84,42 @@ class _Owed:
             self.nothing.set()
 
 
+class _Aloud:
+    """What is said to the host that belongs to no call; a session's own stream, always read.
+
+    Mutable: ``_unsaid``, as many as the session has subscriptions at most.
+    """
+
+    connected = True
+
+    def __init__(self) -> None:
+        self._unsaid: deque[bytes] = deque()
+        self._wake = asyncio.Event()
+        self._closed = False
+
+    def push(self, message: bytes) -> None:
+        self._unsaid.append(message)
+        self._wake.set()
+
+    def push_once(self, message: bytes) -> None:
+        if message not in self._unsaid:
+            self.push(message)
+
+    def close(self) -> None:
+        self._closed = True
+        self._wake.set()
+
+    async def say(self, outgoing: MemoryObjectSendStream[SessionMessage]) -> None:
+        """Say it, for as long as anybody listens."""
+        with outgoing, suppress(anyio.BrokenResourceError):
+            while not self._closed:
+                await self._wake.wait()
+                self._wake.clear()
+                while self._unsaid:
+                    message = jsonrpc_message_adapter.validate_json(self._unsaid.popleft())
+                    await outgoing.send(SessionMessage(message))
+
+
 async def serve_pipes(
     server: Server[Any],
     registry: Registry,
@@ -127,7 +163,12 @@ async def _serve(
     owed = _Owed()
     incoming, received = anyio.create_memory_object_stream[SessionMessage | Exception](0)
     outgoing, answered = anyio.create_memory_object_stream[SessionMessage](0)
-    reading = asyncio.create_task(_read(source, incoming, outgoing.clone(), owed, longest))
+    session.stream = aloud = _Aloud()
+    saying = asyncio.create_task(aloud.say(outgoing.clone()))
+    # At the end of what the host sends, only what it asked for is owed to it, and no news.
+    reading = asyncio.create_task(
+        _read(source, incoming, outgoing.clone(), owed, longest, registry.close_streams)
+    )
     writing = asyncio.create_task(_write(sink, answered, owed))
     stopping = asyncio.create_task(stop.wait())
     for end in (writing, stopping):
@@ -136,10 +177,11 @@ async def _serve(
         await server.run(received, outgoing, server.create_initialization_options())
     finally:
         reading.cancel()
+        saying.cancel()
         stopping.cancel()
         await asyncio.wait({reading, writing}, timeout=_LAST_WORDS)
         writing.cancel()
-        ends = await asyncio.gather(reading, writing, stopping, return_exceptions=True)
+        ends = await asyncio.gather(reading, saying, writing, stopping, return_exceptions=True)
         registry.close(session)
     for outcome in ends:
         if isinstance(outcome, Exception):
@@ -152,6 +194,7 @@ async def _read(
     outgoing: MemoryObjectSendStream[SessionMessage],
     owed: _Owed,
     longest: int,
+    ending: Callable[[], None],
 ) -> None:
     """Pass on what the host sends. The end of ``incoming`` is the end of serving."""
     lines = os.fdopen(source, "rb", closefd=False)
@@ -174,6 +217,7 @@ async def _read(
             ):
                 owed.settled(cancelled_request_id_from_params(message.message.params))
             await incoming.send(message)
+        ending()
         with suppress(TimeoutError):
             async with asyncio.timeout(_GRACE):
                 await owed.nothing.wait()

@@ -13,7 +13,7 @@ import secrets
 import time
 from collections import OrderedDict
 from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from mcp_types.version import LATEST_HANDSHAKE_VERSION
@@ -24,8 +24,12 @@ from ccxt_mcp.model import Principal
 from ccxt_mcp.transport.events import Replay
 from ccxt_mcp.transport.refusal import Refusal
 from ccxt_mcp.transport.session import Kind, Session, SessionKey
+from ccxt_mcp.transport.subscriptions import Listener, Quota
 
-__all__ = ["REGISTRY", "Registry"]
+if TYPE_CHECKING:
+    from ccxt_mcp.transport.directory import Directory
+
+__all__ = ["REGISTRY", "Registry", "gone", "is_minted", "is_name", "no_room"]
 
 _MINTED = "ccxtmcp-"
 """What ids of ours begin with: such an id is never adopted as a client's name."""
@@ -44,7 +48,11 @@ class Registry:
         lane_limit: how many calls of one session may wait.
         lane_wait_max: seconds that a call may wait for those before it.
         replay: how much a session keeps for clients that read on.
+        quota: how many subscriptions there may be.
     """
+
+    first_version = LATEST_HANDSHAKE_VERSION
+    """Of a session whose client has not said which protocol version it speaks."""
 
     def __init__(
         self,
@@ -56,8 +64,14 @@ class Registry:
         lane_limit: int,
         lane_wait_max: float,
         replay: Replay = Replay(),  # noqa: B008 - frozen
+        quota: Quota | None = None,
     ) -> None:
         self.lane_wait_max = lane_wait_max
+        # Where the sessions are those of several replicas: asked before this table is.
+        self.shared: Directory | None = None
+        self.quota = quota or Quota()
+        # Subscriptions that are streams of their own; each adds and removes itself.
+        self.listeners: set[Listener] = set()
         self._replay = replay
         self._max_sessions = max_sessions
         self._max_per_client = max_per_client
@@ -91,7 +105,7 @@ class Registry:
         session = self._sessions.get((principal.name, session_id))
         if session is None:
             _check_form(session_id)
-            raise _gone(session_id)
+            raise gone()
         return session
 
     def find_or_open(
@@ -110,8 +124,8 @@ class Registry:
         if session is not None:
             return session
         _check_form(session_id)
-        if session_id.startswith(_MINTED) or not self._adopt_named:
-            raise _gone(session_id)
+        if is_minted(session_id) or not self._adopt_named:
+            raise gone()
         return self._add(session_id, kind, principal, client_ip)
 
     def touch(self, session: Session) -> None:
@@ -135,8 +149,10 @@ class Registry:
         session.end()
 
     def close_streams(self) -> None:
-        """End the sessions' own streams, and waiting for their clients' answers: the server is
-        stopping, the sessions are not ended."""
+        """End the sessions' own streams and those of subscriptions, and waiting for their clients'
+        answers: the server is stopping, the sessions are not ended."""
+        for listener in self.listeners:
+            listener.close()
         for session in self._sessions.values():
             if session.stream is not None:
                 session.stream.close()
@@ -171,7 +187,7 @@ class Registry:
             "kinds": {kind.value: kinds.count(kind) for kind in Kind},
             "busy": sum(each.lane.busy for each in active),
             "waiting": sum(each.lane.waiting for each in active),
-            "streams": sum(each.listening for each in active),
+            "streams": sum(each.reading for each in active) + len(self.listeners),
         }
 
     def _add(
@@ -190,7 +206,7 @@ class Registry:
             kind,
             principal,
             client_ip,
-            protocol_version=LATEST_HANDSHAKE_VERSION,
+            protocol_version=self.first_version,
             lane=lane,
             replay=self._replay,
         )
@@ -204,22 +220,37 @@ class Registry:
             if session.kind is not Kind.MINTED and not session.requests:
                 self.close(session)
                 return
-        failure = Failure(
-            Code.OVERLOADED,
-            full,
-            hint="End sessions that are done with DELETE, or raise `max_sessions` or"
-            " `max_sessions_per_client`.",
-            retry_after=5.0,
-        )
-        raise Refusal(503, f"{full}; try again later", headers=[_RETRY_AFTER], failure=failure)
+        raise no_room(full)
 
 
 REGISTRY: ContextVar[Registry | None] = ContextVar("ccxt_mcp_registry", default=None)
 """The sessions of the application that serves this request; one server may stand behind several."""
 
 
+def is_name(session_id: str) -> bool:
+    """Whether an id has the form that ids have."""
+    return _NAME.fullmatch(session_id) is not None
+
+
+def is_minted(session_id: str) -> bool:
+    """Whether an id is of those that are never a client's own."""
+    return session_id.startswith(_MINTED)
+
+
+def no_room(full: str) -> Refusal:
+    """The answer where no session can be opened; ``full`` says of what there is too much."""
+    failure = Failure(
+        Code.OVERLOADED,
+        full,
+        hint="End sessions that are done with DELETE, or raise `max_sessions` or"
+        " `max_sessions_per_client`.",
+        retry_after=5.0,
+    )
+    return Refusal(503, f"{full}; try again later", headers=[_RETRY_AFTER], failure=failure)
+
+
 def _check_form(session_id: str) -> None:
-    if _NAME.fullmatch(session_id) is None:
+    if not is_name(session_id):
         raise Refusal(
             400,
             "The session's name (`Mcp-Session-Id`, or `ccxt-mcp/workflow` in `_meta`) is malformed:"
@@ -227,6 +258,7 @@ def _check_form(session_id: str) -> None:
         )
 
 
-def _gone(session_id: str) -> Refusal:
+def gone() -> Refusal:
+    """The answer to an id of a session that is not live."""
     failure = Failure(Code.SESSION_NOT_FOUND, "the session has ended or never existed")
     return Refusal(404, "Session not found: send `initialize` to open a new one", failure=failure)

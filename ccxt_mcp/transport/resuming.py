@@ -11,12 +11,14 @@ back for the answer.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from mcp_types import RequestId
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, is_version_at_least
 from starlette.types import Receive, Send
 
 from ccxt_mcp.transport.events import Reader, Track
+from ccxt_mcp.transport.own_stream import Own
 from ccxt_mcp.transport.refusal import send_json
 from ccxt_mcp.transport.responder import KEEP_ALIVE_COMMENT, Closer, Responder
 from ccxt_mcp.transport.session import Session
@@ -37,12 +39,22 @@ class Resumable(Responder):
         session: whose answer; its handshake has succeeded.
         gone: called once when the client has left and cannot come back.
         abandoned: called when the client could have come back, and did not for long.
+        owed: ids of the requests that are answered.
 
     Mutable: ``_track`` and ``_reader`` (made together, when the answer becomes a stream), ``_told``
     (an event id was sent), ``_over`` (the HTTP response has ended); none is ever unset.
     """
 
-    __slots__ = ("_abandoned", "_opening", "_over", "_reader", "_session", "_told", "_track")
+    __slots__ = (
+        "_abandoned",
+        "_opening",
+        "_over",
+        "_owed",
+        "_reader",
+        "_session",
+        "_told",
+        "_track",
+    )
 
     def __init__(
         self,
@@ -54,10 +66,12 @@ class Resumable(Responder):
         sse: bool,
         gone: Callable[[], None],
         abandoned: Callable[[], None],
+        owed: Sequence[RequestId] = (),
     ) -> None:
         super().__init__(receive, send, json=json, sse=sse, gone=gone)
         self._session = session
         self._abandoned = abandoned
+        self._owed = owed
         self._track: Track | None = None
         self._reader: Reader | None = None
         self._opening = b""
@@ -118,7 +132,7 @@ class Resumable(Responder):
     def _open(self) -> tuple[Track, Reader]:
         """The track and this connection's place on it."""
         if self._track is None or self._reader is None:
-            self._track = track = self._session.open_track(self._abandoned)
+            self._track = track = self._session.open_track(self._abandoned, self._owed)
             if self._session.protocol_version in PRIMED:
                 self._opening = track.prime()
             self._reader = track.attach(track.last, self._replaced)
@@ -132,7 +146,9 @@ class Resumable(Responder):
         headers: list[tuple[bytes, bytes]] | None = None,
     ) -> None:
         """Write what this connection has not been sent, unless it is not the one that reads."""
-        _, reader = self._open()
+        track, reader = self._open()
+        # What a client has seen it can ask for, at any replica.
+        await track.written()
         async with self._lock():
             if self._over or reader.stopped:
                 return
@@ -183,3 +199,5 @@ class Resumable(Responder):
         stream = self._session.stream
         if isinstance(stream, Track) and stream.reader is not None:
             stream.detach(stream.reader)
+        elif isinstance(stream, Own):
+            await stream.hang_up()

@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 import time
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from enum import Enum, StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mcp_types import InitializeRequestParams, RequestId
 
@@ -22,9 +22,23 @@ from ccxt_mcp.mechanisms.lane import Lane
 from ccxt_mcp.model import Principal
 from ccxt_mcp.transport.asking import Asking
 from ccxt_mcp.transport.events import Events, Replay, Track
-from ccxt_mcp.transport.stream import Stream
+from ccxt_mcp.transport.stream import Standing
+from ccxt_mcp.transport.subscriptions import Quota, Subscriptions
 
-__all__ = ["SESSION", "Kind", "PlainRequest", "Session", "SessionKey", "Usage", "utc"]
+if TYPE_CHECKING:
+    from ccxt_mcp.transport.parts import Part
+
+__all__ = [
+    "SESSION",
+    "Kind",
+    "PlainRequest",
+    "Session",
+    "SessionKey",
+    "Usage",
+    "label_of",
+    "percentiles",
+    "utc",
+]
 
 _LATENCIES = 64
 """How many latencies are kept for the percentiles: 256 bytes a session."""
@@ -56,12 +70,25 @@ def utc(timestamp: float) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def percentiles(latencies: Iterable[float]) -> dict[str, float] | None:
+    """Median and 95th percentile; None of nothing."""
+    ordered = sorted(latencies)
+    if not ordered:
+        return None
+    last = len(ordered) - 1
+    return {
+        "p50": round(ordered[round(last * 0.5)], 1),
+        "p95": round(ordered[round(last * 0.95)], 1),
+    }
+
+
 class Usage:
     """Counters of one session's tool calls. Written by ``lanes.py`` only."""
 
-    __slots__ = ("_latencies", "_next", "calls", "errors", "timeouts")
+    __slots__ = ("_latencies", "_next", "calls", "errors", "last", "timeouts")
 
     def __init__(self) -> None:
+        self.last = 0.0
         self.calls = 0
         self.errors = 0
         self.timeouts = 0
@@ -70,6 +97,7 @@ class Usage:
 
     def finished(self, milliseconds: float, *, error: bool, timeout: bool) -> None:
         """Count one call that ended; its latency excludes the time in the lane."""
+        self.last = milliseconds
         self.calls += 1
         self.errors += error
         self.timeouts += timeout
@@ -86,14 +114,7 @@ class Usage:
 
     def percentiles(self) -> dict[str, float] | None:
         """Median and 95th percentile of the last 64 latencies in milliseconds; None before any."""
-        if not self._latencies:
-            return None
-        ordered = sorted(self._latencies)
-        last = len(ordered) - 1
-        return {
-            "p50": round(ordered[round(last * 0.5)], 1),
-            "p95": round(ordered[round(last * 0.95)], 1),
-        }
+        return percentiles(self._latencies)
 
 
 class Session:
@@ -102,8 +123,9 @@ class Session:
     ``requests`` counts the HTTP requests being served, the open stream among them: a session with
     any is neither expired nor evicted. ``running`` holds the requests under way by their JSON-RPC
     id, of which a client may use one several times at once, or by the mark of a plain request.
-    ``client_params`` and ``protocol_version`` are rewritten by ``initialize`` alone. ``events`` and
-    ``asking`` are made when first needed, which for most sessions is never.
+    ``client_params`` and ``protocol_version`` are rewritten by ``initialize`` alone. ``events``,
+    ``asking`` and ``subscriptions`` are made when first needed, which for most sessions is never.
+    ``part`` is set where other replicas may have parts of the same session, and never changed.
     """
 
     __slots__ = (
@@ -118,6 +140,7 @@ class Session:
         "label",
         "lane",
         "last_activity",
+        "part",
         "principal",
         "protocol_version",
         "replay",
@@ -125,6 +148,7 @@ class Session:
         "running",
         "state",
         "stream",
+        "subscriptions",
         "touched",
         "usage",
     )
@@ -144,7 +168,7 @@ class Session:
         self.kind = kind
         self.principal = principal
         self.client_ip = client_ip
-        self.label = _label(session_id, kind)
+        self.label = label_of(session_id, kind)
         self.lane = lane
         self.usage = Usage()
         self.state: dict[str, Any] = {}
@@ -152,10 +176,12 @@ class Session:
         self.client_params: InitializeRequestParams | None = None
         self.requests = 0
         self.running: dict[RequestId | PlainRequest, list[Interruption]] = {}
-        self.stream: Stream | Track | None = None
+        self.stream: Standing | None = None
         self.replay = replay
         self.events: Events | None = None
         self.asking: Asking | None = None
+        self.subscriptions: Subscriptions | None = None
+        self.part: Part | None = None
         self.closed = False
         self.connected_at = self.last_activity = time.time()
         self.touched = time.monotonic()
@@ -189,23 +215,50 @@ class Session:
         return self.kind is Kind.MINTED and self.client_params is not None
 
     @property
-    def listening(self) -> bool:
-        """Whether a connection reads the session's own stream."""
+    def reading(self) -> bool:
+        """Whether a connection to this process reads the session's own stream."""
         return self.stream is not None and self.stream.connected
 
-    def open_track(self, abandoned: Callable[[], None]) -> Track:
+    @property
+    def listening(self) -> bool:
+        """Whether a connection to any replica reads it."""
+        return self.reading or (self.part is not None and self.part.heard)
+
+    def open_track(self, abandoned: Callable[[], None], owed: Sequence[RequestId] = ()) -> Track:
         """Begin a stream whose events are kept; see ``Events.open``."""
         if self.events is None:
-            self.events = Events(self.replay)
+            self.events = Events(self.replay) if self.part is None else self.part.events()
             if self.closed:
                 self.events.close()
-        return self.events.open(abandoned)
+        return self.events.open(abandoned, owed)
 
     def questions(self) -> Asking:
         """What the client was asked and has not answered."""
         if self.asking is None:
-            self.asking = Asking()
+            self.asking = Asking(None if self.part is None else self.part.directory.node.id)
         return self.asking
+
+    def subscribed(self, quota: Quota) -> Subscriptions:
+        """What its client has subscribed to, within these bounds."""
+        if self.subscriptions is None:
+            self.subscriptions = Subscriptions(quota, self._say_once)
+        return self.subscriptions
+
+    def heard(self) -> None:
+        """A connection reads the session's own stream from here on."""
+        if self.subscriptions is not None:
+            self.subscriptions.resume()
+
+    def unheard(self) -> None:
+        """A connection has ended; perhaps the one that read the session's own stream."""
+        if self.subscriptions is not None and not self.listening:
+            self.subscriptions.pause()
+
+    def _say_once(self, message: bytes) -> bool:
+        if self.stream is None:
+            return False
+        self.stream.push_once(message)
+        return True
 
     def cancel(self, request_id: RequestId) -> None:
         """The client does not want the answers to its requests of this id any more."""
@@ -215,6 +268,8 @@ class Session:
     def end(self) -> None:
         """Interrupt what runs or waits, and close the stream; for the registry alone."""
         self.closed = True
+        if self.subscriptions is not None:
+            self.subscriptions.end()
         if self.asking is not None:
             self.asking.end("The session was ended")
         for same in list(self.running.values()):
@@ -264,8 +319,8 @@ class Session:
         return f"<Session {self.label} {self.kind.value} {self.lane!r} calls={self.usage.calls}>"
 
 
-def _label(session_id: str, kind: Kind) -> str:
-    """A minted id is a bearer secret of its session, so only a short hash of it is shown."""
+def label_of(session_id: str, kind: Kind) -> str:
+    """How a session is shown: a minted id opens it, so only a short hash of that is."""
     if kind is Kind.MINTED:
         return "#" + hashlib.sha256(session_id.encode()).hexdigest()[:12]
     return session_id

@@ -9,15 +9,33 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from typing import Protocol
 
 from starlette.types import Receive, Send
 
 from ccxt_mcp.transport.responder import KEEP_ALIVE, KEEP_ALIVE_COMMENT, SSE_HEADERS, event
 
-__all__ = ["MAX_QUEUED", "Stream"]
+__all__ = ["MAX_QUEUED", "Standing", "Stream"]
 
 MAX_QUEUED = 256
 """Messages that wait for a slow client; beyond it the oldest are dropped: notifications advise."""
+
+
+class Standing(Protocol):
+    """What a session's own stream is to those who have something to say on it."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether somebody reads it."""
+
+    def push(self, message: bytes) -> None:
+        """Say one JSON-RPC message."""
+
+    def push_once(self, message: bytes) -> None:
+        """The same, unless an equal message is there that nobody has begun to read."""
+
+    def close(self) -> None:
+        """Nothing more comes."""
 
 
 class Stream:
@@ -37,6 +55,11 @@ class Stream:
         """Queue one JSON-RPC message."""
         self._queue.append(message)
         self._wake.set()
+
+    def push_once(self, message: bytes) -> None:
+        """Queue one, unless an equal one is queued."""
+        if message not in self._queue:
+            self.push(message)
 
     def close(self) -> None:
         """End the stream after what is queued; for the client it simply ends."""

@@ -34,6 +34,7 @@ OUTSIDE = {
     "prometheus_client": {"ops"},
     "opentelemetry": {"telemetry", "ops"},
     "redis": {"store"},
+    "hiredis": {"store"},
     "rich": {"cli"},
     "shtab": {"cli"},
 }

@@ -12,6 +12,7 @@ from ccxt_mcp.ops.traces import ENDPOINTS
 from ccxt_mcp.telemetry import Step
 from ccxt_mcp.transport.session import Kind
 from tests.e2e.conftest import running_stack
+from tests.e2e.replicas import running_replicas
 from tests.tracing import Spans
 
 PAGE = (Path(__file__).parents[2] / "docs" / "OPERATIONS.md").read_text(encoding="utf-8")
@@ -31,8 +32,15 @@ async def shown() -> dict[str, tuple[str, set[str]]]:
         await stack.call("get_open_orders")
         await stack.http.post(f"{stack.url}/mcp", json={})
         text = (await stack.http.get(f"{stack.url}/metrics")).text
+    async with running_replicas({}) as replicas:
+        (cluster,), (replica,) = replicas.clusters, replicas.stacks
+        cluster.trips.not_answered("leases.claim")
+        await replicas.clusters[0].membership.all()
+        among = (await replica.http.get(f"{replica.url}/metrics")).text
     found = {}
-    for family in text_string_to_metric_families(text):
+    for family in (*text_string_to_metric_families(text), *text_string_to_metric_families(among)):
+        if not family.samples:
+            continue
         # The parser takes the suffix off; the page has names as one types them into a query.
         name = family.name + ("_total" if family.type == "counter" else "")
         labels = {label for sample in family.samples for label in sample.labels} - OF_THE_FORMAT

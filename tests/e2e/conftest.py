@@ -10,12 +10,14 @@ import pytest
 from starlette.applications import Starlette
 
 from ccxt_mcp.app import create_app
+from ccxt_mcp.cluster.cluster import Cluster
 from ccxt_mcp.product import assemble
 from ccxt_mcp.serving import bind, serving
 from ccxt_mcp.settings import Settings
 from ccxt_mcp.simulation import DemoAccount, SimulatedExchange, SimulationConfig, Venue, demo_venue
 from ccxt_mcp.tools.server import TOOLS
 from ccxt_mcp.tools.tool import Tool
+from tests.cluster.replicas import Replicas, behind_router
 
 
 @dataclass
@@ -110,15 +112,36 @@ async def running_stack(
     async with AsyncExitStack() as stack:
         config = SimulationConfig(rate_limit=None)
         sim = await stack.enter_async_context(SimulatedExchange(config, venue=venue))
-        product = assemble(
-            paper_settings(sim, accounts, **more), environ={}, tools=tools, load_apart=load_apart
-        )
-        app = create_app(product=product)
+        settings = paper_settings(sim, accounts, **more)
+
+        def made(cluster: Cluster | None) -> Starlette:
+            product = assemble(
+                settings, environ={}, tools=tools, load_apart=load_apart, cluster=cluster
+            )
+            return create_app(product=product)
+
+        app = behind_router(made)
         url = await stack.enter_async_context(
             serving(app, bind("127.0.0.1", 0), app.state.connections)
         )
         http = await stack.enter_async_context(httpx.AsyncClient(timeout=30, trust_env=False))
-        yield Stack(sim, accounts, url, http, app)
+        stack_ = Stack(sim, accounts, url, http, app)
+        if isinstance(app, Replicas):
+            await _warmed(stack_, app)
+        yield stack_
+
+
+async def _warmed(stack: Stack, router: Replicas) -> None:
+    """Tests warm one server up: here each replica gets what that one would have."""
+    ticker = {"name": "get_ticker", "arguments": {"symbol": "BTC/USDT"}}
+    body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": ticker}
+    for router.only in range(len(router.apps)):
+        # Where the settings let nobody in, there is nothing to warm.
+        await stack.http.post(
+            f"{stack.url}/mcp", headers={"Mcp-Session-Id": "warm-replicas"}, json=body
+        )
+    router.only = None
+    stack.sim.counters.reset()
 
 
 StackFactory = Callable[..., Awaitable[Stack]]

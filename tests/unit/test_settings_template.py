@@ -49,7 +49,7 @@ def test_switching_on_what_has_a_default_changes_nothing(tmp_path: Path) -> None
     file = tmp_path / "ccxt-mcp.toml"
     file.write_text(own)
     settings, defaults = load_settings(file, {}), load_settings(None, {})
-    examples = {"default_exchange"}
+    examples = {"default_exchange", "store_url", "node_address"}
     assert settings.model_dump(exclude=examples) == defaults.model_dump(exclude=examples)
 
 

@@ -27,7 +27,6 @@ __all__ = ["MemoryLeases", "MemoryRecords"]
 @dataclass(slots=True)
 class _Waiter:
     node: str
-    reserve: int
     until: float
 
 
@@ -161,6 +160,7 @@ class MemoryLeases:
         node: str,
         length: float,
         reserve: int = 0,
+        ahead: int = 0,
         record: bool = False,
         ttl: float = 0.0,
     ) -> Claimed:
@@ -178,12 +178,14 @@ class MemoryLeases:
         if lease.holder == token:
             lease.until = now + length
         else:
-            lease.line[token] = _Waiter(node, reserve, now + length)
+            lease.line[token] = _Waiter(node, now + length)
             young = self._ground.born + length - now
             if young > 0.0:
                 self._keep(name, lease, length)
                 return Claimed(Claim.YOUNG, wait=young)
             self._promote(name, lease, length, asking=token)
+        if lease.holder == token:
+            lease.mark = max(lease.mark, reserve, lease.base + ahead)
         self._keep(name, lease, length)
         if lease.holder == token:
             return Claimed(Claim.GRANTED, length, lease.base, version)
@@ -256,7 +258,6 @@ class MemoryLeases:
         del lease.line[token]
         lease.holder, lease.until = token, now + length
         lease.base = lease.mark
-        lease.mark = max(lease.mark, first.reserve)
         if token != asking:
             self._mail.send(first.node, f"granted {name} {token}")
 

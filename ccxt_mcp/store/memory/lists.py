@@ -6,6 +6,7 @@ Owns: their members and entries. Refuses: what they mean.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ccxt_mcp.store.memory.ground import Expiring, Ground
@@ -33,6 +34,13 @@ class MemoryRoster:
         members[member] = self._ground.clock() + ttl
         self._rosters[roster] = members
         return True, None
+
+    async def touch(self, roster: str, members: Sequence[str], *, ttl: float) -> None:
+        await self._ground.ready()
+        there = self._members(roster)
+        for member in members:
+            if member in there:
+                there[member] = self._ground.clock() + ttl
 
     async def leave(self, roster: str, member: str) -> None:
         await self._ground.ready()

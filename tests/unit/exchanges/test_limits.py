@@ -263,14 +263,14 @@ async def test_idle_limiters_make_room_and_busy_ones_stay() -> None:
     limits = Limits(most=16)
     place = limits.place(ExchangeProfile(name="okx", exchange="okx"), 110.0)
     (pool,) = place.pools("public", "GET", "market/ticker", keyed=False)
-    busy = limits.limiter(place, pool, "busy", None)
+    busy = limits.counter(place, pool, "busy", None)
     busy.force(1.0)
     blocked = limits.limiter(place, pool, "blocked", None)
     blocked.block_until(asyncio.get_running_loop().time() + 60)
     for number in range(100):
         limits.limiter(place, pool, f"path{number}", None)
     assert len(limits._limiters) <= 16
-    assert limits.limiter(place, pool, "busy", None) is busy
+    assert limits.counter(place, pool, "busy", None) is busy
     assert limits.limiter(place, pool, "blocked", None) is blocked
 
 

@@ -38,7 +38,7 @@ class User:
         self.gate.set()
         self.deadlines: list[float | None] = []
 
-    async def fetch(self) -> Tables:
+    async def fetch(self, max_age: float) -> Tables:
         self.loads += 1
         self.deadlines.append(DEADLINE.get())
         await self.gate.wait()

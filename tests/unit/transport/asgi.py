@@ -2,9 +2,12 @@
 
 import asyncio
 import json
+from collections.abc import Callable, Coroutine
 from typing import Any
 
-from starlette.applications import Starlette
+from starlette.types import Receive, Scope, Send
+
+App = Callable[[Scope, Receive, Send], Coroutine[Any, Any, None]]
 
 
 class Request:
@@ -16,7 +19,7 @@ class Request:
 
     def __init__(
         self,
-        app: Starlette,
+        app: App,
         method: str,
         body: Any = None,
         *,

@@ -13,10 +13,10 @@ from mcp.shared.exceptions import MCPError
 from mcp.shared.message import ServerMessageMetadata
 from starlette.applications import Starlette
 
-from ccxt_mcp.app import create_app
 from ccxt_mcp.settings import Settings
 from ccxt_mcp.transport.session import Session
-from tests.unit.transport.asgi import Request
+from tests.cluster.replicas import served, sessions_of
+from tests.unit.transport.asgi import App, Request
 from tests.unit.transport.toy import INITIALIZE
 
 SCHEMA: dict[str, Any] = {"type": "object", "properties": {"name": {"type": "string"}}}
@@ -123,7 +123,7 @@ class Talker:
 async def talking(**settings: Any) -> AsyncIterator[tuple[Talker, Starlette]]:
     """A talker behind the transport; afterwards nothing of its calls is left."""
     talker = Talker()
-    app = create_app(Settings.model_validate(settings), talker.server())
+    app = served(Settings.model_validate(settings), talker.server())
     async with app.router.lifespan_context(app):
         yield talker, app
         async with asyncio.timeout(5):
@@ -133,10 +133,10 @@ async def talking(**settings: Any) -> AsyncIterator[tuple[Talker, Starlette]]:
 
 
 def sessions(app: Starlette) -> list[Session]:
-    return list(app.state.registry._sessions.values())
+    return sessions_of(app)
 
 
-async def opened(app: Starlette, version: str = "2025-11-25", **headers: str) -> str:
+async def opened(app: App, version: str = "2025-11-25", **headers: str) -> str:
     """The id of a session that a client of this revision has opened."""
     params = {**INITIALIZE["params"], "protocolVersion": version}
     answer = await Request(
@@ -150,11 +150,11 @@ def call(tool: str, request_id: int | str = 1, **arguments: Any) -> dict[str, An
     return {"jsonrpc": "2.0", "id": request_id, "method": "tools/call", "params": params}
 
 
-def post(app: Starlette, session: str, body: Any, **more: Any) -> Request:
+def post(app: App, session: str, body: Any, **more: Any) -> Request:
     return Request(app, "POST", body, mcp_session_id=session, **more)
 
 
-def resume(app: Starlette, session: str, event_id: str, **more: Any) -> Request:
+def resume(app: App, session: str, event_id: str, **more: Any) -> Request:
     return Request(app, "GET", mcp_session_id=session, last_event_id=event_id, **more)
 
 

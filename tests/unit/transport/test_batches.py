@@ -5,13 +5,19 @@ import json
 from typing import Any
 
 import httpx
+import mcp_types as types
 import pytest
+from mcp.server.context import ServerRequestContext
+from mcp.server.lowlevel import Server
 
+from ccxt_mcp.settings import Settings
+from ccxt_mcp.transport import batch as batches
 from ccxt_mcp.transport import responder
 from ccxt_mcp.transport.batch import MAX_BATCH
+from tests.cluster.replicas import served
 from tests.unit.transport.asgi import Request
 from tests.unit.transport.talker import call, opened, post, resume, sessions, talking
-from tests.unit.transport.toy import INITIALIZE, toy_client
+from tests.unit.transport.toy import INITIALIZE, Toy, running, toy_client
 from tests.unit.transport.toy import call as echo
 
 BATCHING = "2025-03-26"
@@ -209,3 +215,113 @@ async def test_a_draining_server_takes_no_batch_but_answers() -> None:
             await app.state.drain(5)
         assert (await post(app, session, [call("say")]).done()).status == 503
         assert (await post(app, session, [NOTE]).done()).status == 202
+
+
+async def test_what_a_batch_asks_for_beyond_its_bound_is_refused_before_it_begins(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A hundred lists are five kilobytes to ask for and three megabytes to hold and to send. What
+    has begun is answered: a call that has done something must say so."""
+    monkeypatch.setattr(batches, "MAX_ANSWER", 1500)
+    async with toy_client() as (toy, client):
+        headers = await handshake(client)
+        calls = [echo("echo", str(number) * 200, number) for number in range(1, 9)]
+        lists = [
+            {"jsonrpc": "2.0", "id": f"l{number}", "method": "tools/list"} for number in range(20)
+        ]
+        for batch in (calls, lists, [*calls, *lists]):
+            toy.order.clear()
+            answer = await client.post("/mcp", json=batch, headers=headers)
+            assert len(answer.content) < 3000 + 500 * len(batch)
+            replies = answer.json()
+            assert len(replies) == len(batch)
+            done = [each for each in replies if not refused(each)]
+            told = sum(len(json.dumps(each, separators=(",", ":"))) for each in done)
+            # The last one of the lane, and the last one of the others, were under way.
+            assert told < 1500 + 2 * 700
+            assert 0 < len(done) < len(batch)
+            # Nothing that was refused has been carried out, and nothing else was left out.
+            assert toy.order == [
+                each["result"]["content"][0]["text"] for each in done if "content" in each["result"]
+            ]
+            for each in replies:
+                if refused(each):
+                    assert "not begun" in json.dumps(each)
+                    assert "smaller batch" in json.dumps(each)
+        # By itself each is answered.
+        alone = await client.post("/mcp", json=lists[-1:], headers=headers)
+        assert "result" in alone.json()[0]
+
+
+def refused(reply: dict[str, Any]) -> bool:
+    return "error" in reply or reply["result"].get("isError", False)
+
+
+async def test_the_bound_holds_for_calls_that_wait_in_their_lane(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They have been handed over long before the answers that fill the bound exist."""
+    monkeypatch.setattr(batches, "MAX_ANSWER", 1000)
+    toy = Toy()
+    async with toy_client(toy) as (_, client):
+        headers = await handshake(client)
+        batch = [echo("hold", str(number) * 400, number) for number in range(1, 7)]
+        answering = asyncio.create_task(client.post("/mcp", json=batch, headers=headers))
+        await toy.started.wait()
+        toy.go.set()
+        replies = (await answering).json()
+        assert len(toy.order) == 2
+        assert sum(refused(each) for each in replies) == 4
+        # The lane is free, and a call that is no batch's is asked nothing.
+        assert "result" in (await client.post("/mcp", json=batch[0], headers=headers)).json()
+
+
+async def test_the_bound_holds_for_what_takes_its_time_without_a_lane(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Begun side by side, all of a hundred long texts would be made before the first is counted."""
+    monkeypatch.setattr(batches, "MAX_ANSWER", 1000)
+    made = 0
+
+    async def read(
+        ctx: ServerRequestContext[Any], params: types.ReadResourceRequestParams
+    ) -> types.ReadResourceResult:
+        nonlocal made
+        made += 1
+        for _ in range(20):
+            await asyncio.sleep(0)
+        text = types.TextResourceContents(uri=params.uri, text="x" * 400)
+        return types.ReadResourceResult(contents=[text])
+
+    app = served(Settings(), Server("reads", on_read_resource=read))
+    async with running(app) as client:
+        headers = await handshake(client)
+        params = {"uri": "a://b"}
+        batch = [
+            {"jsonrpc": "2.0", "id": number, "method": "resources/read", "params": params}
+            for number in range(10)
+        ]
+        replies = (await client.post("/mcp", json=batch, headers=headers)).json()
+        assert sum("result" in each for each in replies) == made == 3
+
+
+async def test_each_request_of_a_batch_is_counted_until_it_is_answered() -> None:
+    """Counted as one, a hundred requests under way are one in `/metrics`."""
+    toy = Toy()
+    async with toy_client(toy) as (_, client):
+        headers = await handshake(client)
+        batch = [echo("hold", "a", 1), NOTE, PING, echo("echo", "b", 2), 7]
+        answering = asyncio.create_task(client.post("/mcp", json=batch, headers=headers))
+        await toy.started.wait()
+        assert await serving(client) == 3
+        toy.go.set()
+        assert len((await answering).json()) == 4
+        assert await serving(client) == 0
+
+
+async def serving(client: httpx.AsyncClient) -> int:
+    lines = (await client.get("/metrics")).text.splitlines()
+    (value,) = [
+        each.split()[1] for each in lines if each.startswith("ccxt_mcp_requests_in_progress ")
+    ]
+    return int(float(value))

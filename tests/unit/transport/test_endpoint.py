@@ -16,6 +16,7 @@ from starlette.types import Message as AsgiMessage
 from ccxt_mcp.app import create_app
 from ccxt_mcp.model import ANONYMOUS
 from ccxt_mcp.settings import Settings
+from tests.cluster.replicas import served
 from tests.unit.transport.toy import INITIALIZE, Toy, call, running, toy_client
 
 
@@ -266,7 +267,7 @@ async def test_other_http_methods_are_answered_405_with_what_is_allowed(method: 
 async def test_what_a_tool_returns_is_sent_where_json_can_carry_it(value: Any, shown: Any) -> None:
     """orjson refuses all but the last of them, which was a 500 after the call had run."""
     server = returning({"content": [], "structuredContent": {"value": value}})
-    async with running(create_app(Settings(), server)) as client:
+    async with running(served(Settings(), server)) as client:
         answer = (await client.post("/mcp", json=call("x"), headers=session("a"))).json()
         assert answer["result"]["structuredContent"] == {"value": shown}
 
@@ -275,7 +276,7 @@ async def test_a_result_that_cannot_be_json_is_a_fault_of_the_server(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     server = returning({"content": [], "structuredContent": {"value": object()}})
-    async with running(create_app(Settings(), server)) as client:
+    async with running(served(Settings(), server)) as client:
         response = await client.post("/mcp", json=call("x"), headers=session("a"))
         assert response.status_code == 200
         assert response.json()["error"] == {"code": -32603, "message": "Internal server error"}
@@ -324,7 +325,7 @@ async def test_two_applications_over_one_server_keep_their_own_sessions_and_life
 
 @pytest.mark.parametrize("steps", range(12))
 async def test_a_request_cancelled_at_any_await_leaves_lane_and_counters_free(steps: int) -> None:
-    app = create_app(Settings(), Toy().server())
+    app = served(Settings(), Toy().server())
     body = orjson.dumps(call("echo", "x"))
     scope = {
         "type": "http",

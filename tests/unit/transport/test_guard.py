@@ -5,8 +5,8 @@ from typing import Any
 import httpx
 import pytest
 
-from ccxt_mcp.app import create_app
 from ccxt_mcp.settings import Settings
+from tests.cluster.replicas import served
 from tests.unit.transport.toy import Toy, call, running, toy_client
 
 TOKEN = "a-token-that-is-long-enough"
@@ -139,7 +139,7 @@ async def test_probes_are_open_and_tell_nothing() -> None:
 
 
 async def test_a_server_that_has_not_started_is_not_ready() -> None:
-    app = create_app(Settings(), Toy().server())
+    app = served(Settings(), Toy().server())
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(app), base_url="http://localhost"
     ) as client:
@@ -191,7 +191,7 @@ async def test_proxy_headers_are_believed_from_trusted_proxies_alone(
             "tokens": {"ops": {"token": OPS, "scopes": ["read", "ops"]}},
         }
     )
-    async with running(create_app(settings, Toy().server()), **bearer(OPS)) as client:
+    async with running(served(settings, Toy().server()), **bearer(OPS)) as client:
         await post(client, **{"X-Forwarded-For": forwarded})
         (shown,) = (await client.get("/health")).json()["sessions"]
         assert shown["clientIp"] == expected

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ccxt_mcp.transport import reading, responder
+from ccxt_mcp.transport import following, reading, responder
 from ccxt_mcp.transport.events import Events, Replay
 from ccxt_mcp.transport.refusal import Refusal
 from tests.unit.transport.asgi import Request
@@ -205,6 +205,7 @@ async def test_of_two_connections_the_newer_reads_on() -> None:
         await request.over()
         talker.tell(2)
         await talker.told(1)
+        await second.until(b'"progress":2')
         third = resume(app, session, second.ids()[-1])
         await second.done()
         talker.tell(3, None)
@@ -445,7 +446,8 @@ async def test_what_is_kept_is_let_go_after_a_while() -> None:
 
 async def test_a_reader_holds_what_it_reads(monkeypatch: pytest.MonkeyPatch) -> None:
     """The clock of those who do not come back stops while somebody is there."""
-    monkeypatch.setattr(reading, "KEEP_ALIVE", 0.02)
+    for place in (reading, following):
+        monkeypatch.setattr(place, "KEEP_ALIVE", 0.02)
     async with talking(replay_window=0.05) as (talker, app):
         session = await opened(app)
         request = await post(app, session, call("poll")).over()

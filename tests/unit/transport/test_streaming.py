@@ -16,9 +16,9 @@ from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
 from starlette.applications import Starlette
 
-from ccxt_mcp.app import create_app
 from ccxt_mcp.settings import Settings
-from ccxt_mcp.transport import reading, responder, stream
+from ccxt_mcp.transport import own_stream, reading, responder, stream
+from tests.cluster.replicas import served, sessions_of
 from tests.unit.transport.asgi import Request
 from tests.unit.transport.toy import INITIALIZE
 
@@ -61,11 +61,10 @@ class Slow:
 @asynccontextmanager
 async def slow_app() -> AsyncIterator[tuple[Slow, Starlette]]:
     slow = Slow()
-    app = create_app(Settings(), slow.server())
+    app = served(Settings(), slow.server())
     async with app.router.lifespan_context(app):
         yield slow, app
-        registry = app.state.registry
-        assert all(not s.running and not s.requests for s in registry._sessions.values())
+        assert all(not s.running and not s.requests for s in sessions_of(app))
 
 
 @pytest.fixture(autouse=True)
@@ -75,6 +74,7 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(responder, "KEEP_ALIVE", 0.05)
     monkeypatch.setattr(stream, "KEEP_ALIVE", 0.05)
     monkeypatch.setattr(reading, "KEEP_ALIVE", 0.05)
+    monkeypatch.setattr(own_stream, "KEEP_ALIVE", 0.05)
 
 
 def call(tool: str, request_id: int | str = 1, **meta: Any) -> dict[str, Any]:
@@ -170,7 +170,7 @@ async def test_a_call_that_waits_in_its_lane_is_cancelled_and_leaves_it() -> Non
         first = Request(app, "POST", call("wait", 1), mcp_session_id="a")
         await slow.started.wait()
         second = Request(app, "POST", call("wait", 2), mcp_session_id="a")
-        (session,) = app.state.registry._sessions.values()
+        (session,) = sessions_of(app)
         async with asyncio.timeout(5):
             while not session.lane.waiting:
                 await asyncio.sleep(0)

@@ -12,19 +12,25 @@ from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
 from starlette.applications import Starlette
 
-from ccxt_mcp.app import create_app
 from ccxt_mcp.settings import Settings
+from tests.cluster.replicas import served
 
 
 @dataclass
 class Toy:
-    """`echo` answers its argument; `hold` says that it runs and waits until it is let go."""
+    """`echo` answers its argument; `hold` says that it runs and waits until it is let go.
+
+    What each call does meanwhile is ``wait``.
+    """
 
     order: list[str] = field(default_factory=list)
     running: int = 0
     most_running: int = 0
     started: asyncio.Event = field(default_factory=asyncio.Event)
     go: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def wait(self, value: str) -> None:
+        """Nothing."""
 
     def server(self) -> Server[Any]:
         async def list_tools(
@@ -43,6 +49,7 @@ class Toy:
             self.running += 1
             self.most_running = max(self.most_running, self.running)
             try:
+                await self.wait(value)
                 if params.name == "hold":
                     self.started.set()
                     await self.go.wait()
@@ -79,7 +86,7 @@ async def toy_client(
 ) -> AsyncIterator[tuple[Toy, httpx.AsyncClient]]:
     """A toy server with these settings, and a client of it."""
     toy = toy or Toy()
-    async with running(create_app(Settings.model_validate(settings), toy.server())) as client:
+    async with running(served(Settings.model_validate(settings), toy.server())) as client:
         yield toy, client
 
 

@@ -1,0 +1,137 @@
+"""Where a store's servers are, and how one gets there.
+
+Owns: what a URL came to, in the library's terms. Refuses: to connect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from redis.asyncio.cluster import ClusterNode, RedisCluster
+from redis.asyncio.connection import (
+    Connection,
+    ConnectionPool,
+    SSLConnection,
+    UnixDomainSocketConnection,
+)
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
+from redis.backoff import NoBackoff
+
+from ccxt_mcp.errors import ConfigurationError
+from ccxt_mcp.store.redis import RedisStore
+from ccxt_mcp.store.redis.links import CONNECTIONS, Clustered, Link, Pooled
+
+__all__ = ["Target", "store_of"]
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a store's URL names.
+
+    Attributes:
+        kind: `server`, `unix`, `sentinel` or `cluster`.
+        hosts: of the server, the sentinels, or some nodes of the cluster.
+        path: of the socket.
+        credentials: `username`, `password`; not in its repr.
+    """
+
+    kind: str
+    tls: bool
+    hosts: tuple[tuple[str, int], ...]
+    path: str
+    service: str
+    database: int
+    credentials: Mapping[str, str] = field(repr=False)
+    options: Mapping[str, str] = field(repr=False)
+
+
+def store_of(target: Target, *, prefix: str, timeout: float) -> RedisStore:
+    """A store there, not yet opened.
+
+    Raises:
+        ConfigurationError: a host or an option of the URL cannot be used.
+    """
+    if target.kind == "server" and len(target.hosts) != 1:
+        raise ConfigurationError("store_url: several hosts are sentinels or nodes of a cluster")
+    common: dict[str, Any] = {
+        **target.credentials,
+        "socket_connect_timeout": timeout,
+        # The wire has a bound for the whole; one for each write and read costs a task each.
+        "socket_timeout": None,
+        "socket_keepalive": True,
+        # One repetition is the wire's too, which knows what may be repeated.
+        "retry": Retry(NoBackoff(), 0),
+        "protocol": 2,
+    }
+    if target.tls:
+        common |= _tls(target.options)
+    return RedisStore(lambda: _link(target, common, timeout), prefix=prefix, timeout=timeout)
+
+
+def _link(target: Target, common: dict[str, Any], timeout: float) -> Link:
+    most = 2 * CONNECTIONS
+    if target.kind == "cluster":
+        return Clustered(
+            RedisCluster(
+                startup_nodes=[ClusterNode(host, port) for host, port in target.hosts],
+                ssl=target.tls,
+                max_connections=most,
+                # A slot that has moved is asked for at its new place.
+                **common | {"retry": Retry(NoBackoff(), 1), "socket_timeout": timeout},
+            )
+        )
+    if target.kind == "sentinel":
+        sentinel = Sentinel(
+            target.hosts,
+            sentinel_kwargs={
+                key: value for key, value in common.items() if key not in ("username", "password")
+            }
+            # One that hangs leaves time to ask another.
+            | {"ssl": target.tls, "socket_timeout": timeout / 3}
+            | {"socket_connect_timeout": timeout / 3}
+            | {
+                key.removeprefix("sentinel_"): value
+                for key, value in target.options.items()
+                if key.startswith("sentinel_")
+            },
+        )
+        return Pooled(
+            SentinelConnectionPool(
+                target.service,
+                sentinel,
+                max_connections=most,
+                ssl=target.tls,
+                db=target.database,
+                **common,
+            ),
+            sentinel,
+        )
+    if target.kind == "unix":
+        place: dict[str, Any] = {
+            "connection_class": UnixDomainSocketConnection,
+            "path": target.path,
+        }
+        common = {key: value for key, value in common.items() if key != "socket_keepalive"}
+    else:
+        [(host, port)] = target.hosts
+        place = {
+            "connection_class": SSLConnection if target.tls else Connection,
+            "host": host,
+            "port": port,
+        }
+    return Pooled(ConnectionPool(max_connections=most, db=target.database, **place, **common))
+
+
+def _tls(options: Mapping[str, str]) -> dict[str, Any]:
+    kept: dict[str, Any] = {key: value for key, value in options.items() if key.startswith("ssl_")}
+    if "ssl_check_hostname" in kept:
+        word = kept["ssl_check_hostname"].lower()
+        if word not in ("true", "false"):
+            raise ConfigurationError("store_url: ssl_check_hostname is true or false")
+        kept["ssl_check_hostname"] = word == "true"
+    if kept.get("ssl_cert_reqs", "required") not in ("none", "optional", "required"):
+        raise ConfigurationError("store_url: ssl_cert_reqs is none, optional or required")
+    return kept

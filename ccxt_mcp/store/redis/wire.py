@@ -1,0 +1,204 @@
+"""Round trips to the store: scripts run, within a bound, with failures in our words.
+
+Owns: the bound of time, one repetition after a connection that was cut, scripts that the server has
+forgotten, and how what goes wrong is told. Refuses: to wait for a store that is away: each call
+finds out for itself, so it recovers with the first that succeeds.
+
+No text of a failure has an address or a password in it; the log has the library's words, which name
+the address but never the password.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    ClusterDownError,
+    MasterDownError,
+    NoPermissionError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    ResponseError,
+)
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from ccxt_mcp.errors import Code, Failure
+from ccxt_mcp.store.redis.links import FAULTS, Link
+from ccxt_mcp.store.redis.scripts import Script
+
+__all__ = ["Call", "Wire"]
+
+_log = logging.getLogger("ccxt_mcp.store")
+
+Argument = str | bytes | int | float
+Call = tuple[Script, Sequence[str], Sequence[Argument]]
+"""A script, its keys (all of one name) and its arguments."""
+
+_RETRY_AFTER = 1.0
+_WORDS = {
+    "OOM": "the store is full",
+    "READONLY": "the store can only be read",
+    "LOADING": "the store is starting",
+    "CLUSTERDOWN": "the store's cluster is down",
+    "MASTERDOWN": "the store has lost its master",
+    "NOREPLICAS": "the store has too few replicas",
+    "MISCONF": "the store cannot save what it is told",
+    "BUSY": "the store is busy",
+    "NOAUTH": "the store does not let this server in",
+    "WRONGPASS": "the store does not let this server in",
+    "NOPERM": "the store does not permit what this server asks",
+}
+_KNOWN = re.compile(r"\b(" + "|".join(_WORDS) + r")\b")
+_CLASSES: dict[type[Exception], str] = {
+    OutOfMemoryError: "OOM",
+    ReadOnlyError: "READONLY",
+    BusyLoadingError: "LOADING",
+    ClusterDownError: "CLUSTERDOWN",
+    MasterDownError: "MASTERDOWN",
+    NoPermissionError: "NOPERM",
+    AuthenticationError: "NOAUTH",
+}
+"""Errors whose first word the library takes away."""
+
+
+class Wire:
+    """One store's servers.
+
+    Args:
+        link: makes the way to them; called when opened, on the loop that uses it.
+        timeout: seconds for a round trip with all that it needs.
+
+    Mutable: ``_link`` (None unless open), ``_away`` (whether the last round trip failed).
+    """
+
+    def __init__(self, link: Callable[[], Link], timeout: float) -> None:
+        self._make = link
+        self.timeout = timeout
+        self._link: Link | None = None
+        self._away = False
+
+    def __repr__(self) -> str:
+        state = "closed" if self._link is None else "away" if self._away else "open"
+        return f"<Wire {state}>"
+
+    def open(self) -> None:
+        if self._link is None:
+            self._link = self._make()
+
+    async def close(self) -> None:
+        link, self._link = self._link, None
+        if link is not None:
+            try:
+                async with asyncio.timeout(self.timeout):
+                    await link.close()
+            except FAULTS:
+                _log.debug("the store was not there to be left")
+
+    async def run(
+        self,
+        script: Script,
+        keys: Sequence[str],
+        args: Sequence[Argument] = (),
+        *,
+        again: bool = True,
+    ) -> Any:
+        """What the script answers: text as bytes, numbers as int, ``false`` as None.
+
+        Args:
+            again: whether it may be repeated where its connection was cut, so that it may have been
+                done twice.
+
+        Raises:
+            Failure: ``store_unavailable``.
+        """
+        return (await self.run_all([(script, keys, args)], again=again))[0]
+
+    async def run_all(self, calls: Sequence[Call], *, again: bool = True) -> list[Any]:
+        """As ``run`` for several, in one round trip to each server."""
+        replies: list[Any] = await self._bounded(lambda link: self._run(link, calls), again)
+        for reply in replies:
+            if isinstance(reply, ResponseError):
+                raise self._failed(reply) from None
+        self._well()
+        return replies
+
+    async def command(self, *command: Argument) -> Any:
+        """What a plain command answers; as ``run``."""
+        [reply] = await self._bounded(lambda link: link.execute([command]), True)
+        if isinstance(reply, ResponseError):
+            raise self._failed(reply) from None
+        self._well()
+        return reply
+
+    async def connection(self, key: str) -> AbstractConnection:
+        """A new connection of the caller's own. Raises as ``run``."""
+        connection: AbstractConnection = await self._bounded(
+            lambda link: link.connection(key), False
+        )
+        return connection
+
+    async def _run(self, link: Link, calls: Sequence[Call]) -> list[Any]:
+        replies = await link.execute(
+            [("EVALSHA", script.digest, len(keys), *keys, *args) for script, keys, args in calls]
+        )
+        unknown = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+        if unknown:
+            # The server has been restarted or has forgotten its scripts: told again, it knows them.
+            told = [
+                ("EVAL", script.source, len(keys), *keys, *args)
+                for script, keys, args in (calls[i] for i in unknown)
+            ]
+            for i, reply in zip(unknown, await link.execute(told), strict=True):
+                replies[i] = reply
+        return replies
+
+    async def _bounded(self, work: Callable[[Link], Any], again: bool) -> Any:
+        link = self._link
+        if link is None:
+            raise Failure(
+                Code.STORE_UNAVAILABLE, "this replica is leaving", retry_after=_RETRY_AFTER
+            )
+        try:
+            async with asyncio.timeout(self.timeout):
+                try:
+                    return await work(link)
+                except (TimeoutError, ResponseError, RedisTimeoutError):
+                    raise
+                except FAULTS:
+                    if not again:
+                        raise
+                return await work(link)
+        except FAULTS as error:
+            raise self._failed(error) from None
+
+    def _failed(self, error: BaseException) -> Failure:
+        known = _KNOWN.search(str(error))
+        kind = next((kind for each, kind in _CLASSES.items() if isinstance(error, each)), None)
+        if kind is None and known is not None:
+            kind = known.group()
+        if kind is not None:
+            words = _WORDS[kind]
+        elif isinstance(error, TimeoutError | RedisTimeoutError):
+            words = "the store did not answer in time"
+        elif isinstance(error, ResponseError):
+            words = "the store refused what was asked"
+            _log.error("the store refused what was asked: %s", error)
+        else:
+            words = "the store cannot be reached"
+        if not self._away:
+            self._away = True
+            _log.warning("%s: %s", words, f"{type(error).__name__}: {error}"[:300])
+        return Failure(Code.STORE_UNAVAILABLE, words, retry_after=_RETRY_AFTER)
+
+    def _well(self) -> None:
+        if self._away:
+            self._away = False
+            _log.warning("the store is back")

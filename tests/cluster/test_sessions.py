@@ -1,0 +1,371 @@
+"""Any replica serves any session: over one process's memory and over a real server."""
+
+import asyncio
+import random
+from collections import Counter
+from typing import Any
+
+import httpx
+import pytest
+
+from ccxt_mcp.cluster import holding
+from tests.cluster.conftest import MakePlace, Place
+from tests.cluster.replicas import sessions_of
+from tests.unit.transport.test_endpoint import MODERN, modern
+from tests.unit.transport.toy import INITIALIZE, Toy, call
+
+
+def session(name: str) -> dict[str, str]:
+    return {"Mcp-Session-Id": name}
+
+
+async def opened(place: Place, at: int) -> str:
+    answer = await place.at(at).post("/mcp", json=INITIALIZE)
+    assert answer.status_code == 200, answer.text
+    return answer.headers["mcp-session-id"]
+
+
+async def echoed(place: Place, at: int | None, name: str, value: str = "x") -> httpx.Response:
+    return await place.at(at).post("/mcp", json=call("echo", value), headers=session(name))
+
+
+def failure(answer: httpx.Response) -> str:
+    """The code of a failed call."""
+    body = answer.json()
+    if "error" in body:
+        return str(body["error"]["data"]["code"])
+    return str(body["result"]["_meta"]["ccxt-mcp/failure"]["code"])
+
+
+async def until(condition: Any) -> None:
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+async def test_a_session_that_one_replica_opened_is_served_and_ended_by_the_others(
+    place: MakePlace,
+) -> None:
+    here = await place()
+    minted = await opened(here, 0)
+    for at in (0, 1, 2):
+        answer = await echoed(here, at, minted, str(at))
+        assert answer.json()["result"]["structuredContent"] == {"value": str(at)}
+    parts = sessions_of(here.router)
+    assert len(parts) == 3
+    assert {each.protocol_version for each in parts} == {"2025-11-25"}
+    assert {each.client_params.client_info.name for each in parts if each.client_params} == {"test"}
+    assert (await here.at(2).delete("/mcp", headers=session(minted))).status_code == 204
+    for at in (0, 1, 2):
+        gone = await echoed(here, at, minted)
+        assert gone.status_code == 404
+        assert failure(gone) == "session_not_found"
+    assert sessions_of(here.router) == []
+
+
+async def test_in_no_session_do_two_calls_overlap_whichever_replicas_they_come_to(
+    place: MakePlace,
+) -> None:
+    """With the lane of each replica alone, three calls of one session run at once: an order is
+    sent before the one that it was to follow."""
+    running: Counter[str] = Counter()
+    most: Counter[str] = Counter()
+    calls: Counter[str] = Counter()
+
+    class Counting(Toy):
+        async def wait(self, value: str) -> None:
+            running[value] += 1
+            calls[value] += 1
+            most[value] = max(most[value], running[value])
+            await asyncio.sleep(0.001)
+            running[value] -= 1
+
+    here = await place(Counting())
+    draw = random.Random(8)
+    names = [f"workflow-{number}" for number in range(6)] * 12
+    draw.shuffle(names)
+    async with asyncio.timeout(30):
+        answers = await asyncio.gather(*(echoed(here, None, name, name) for name in names))
+    assert {answer.status_code for answer in answers} == {200}
+    assert not [a.text for a in answers if '"isError":true' in a.text]
+    assert calls == Counter(names)
+    assert set(most.values()) == {1}
+
+
+async def test_a_warm_call_costs_two_round_trips_and_a_list_none(place: MakePlace) -> None:
+    here = await place()
+    for name in ("a", "b", "c"):
+        await echoed(here, 1, name)
+    await settled(here)
+    before = here.trips()
+    for name in ("a", "b", "c"):
+        await echoed(here, 1, name)
+    await settled(here)
+    assert here.trips() - before == 3 * 2
+    before = here.trips()
+    listing = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
+    answer = await here.at(1).post("/mcp", json=listing, headers=session("a"))
+    assert "result" in answer.json()
+    await settled(here)
+    assert here.trips() == before
+
+
+async def settled(place: Place) -> None:
+    """Let what nobody waits for arrive."""
+    nodes = [app.state.cluster.node for app in place.router.apps]
+    await until(lambda: not any(node._under_way for node in nodes))
+
+
+async def test_two_replicas_that_adopt_one_name_at_once_have_one_session(
+    place: MakePlace,
+) -> None:
+    here = await place()
+    async with asyncio.timeout(10):
+        tasks = []
+        for at in (0, 1, 2):
+            tasks.append(asyncio.create_task(hold(here, at, "shared")))
+            await asyncio.sleep(0)
+        await here.toy.started.wait()
+        await until(lambda: len(sessions_of(here.router)) == 3)
+        assert here.toy.running == 1
+        here.toy.go.set()
+        answers = await asyncio.gather(*tasks)
+    assert {answer.status_code for answer in answers} == {200}
+    assert here.toy.most_running == 1
+    count, listed = await here.router.apps[0].state.registry.shared.page(10, 0)
+    assert count == 1
+    assert [each["sessionId"] for each in listed] == ["shared"]
+
+
+def hold(place: Place, at: int, name: str, request_id: int = 1) -> Any:
+    return place.at(at).post(
+        "/mcp", json=call("hold", request_id=request_id), headers=session(name)
+    )
+
+
+async def test_what_a_session_has_done_is_counted_wherever_it_did_it(place: MakePlace) -> None:
+    here = await place()
+    for at in (0, 1, 2):
+        await echoed(here, at, "a")
+    await settled(here)
+    (_, (shown,)) = await here.router.apps[1].state.registry.shared.page(10, 0)
+    assert (shown["calls"], shown["errors"]) == (3, 0)
+    assert shown["latencyMs"] is not None
+    assert shown["inFlight"] == 0
+
+
+async def test_deleting_a_session_ends_what_runs_and_waits_in_it_elsewhere(
+    place: MakePlace,
+) -> None:
+    here = await place()
+    async with asyncio.timeout(10):
+        first = asyncio.create_task(hold(here, 0, "a"))
+        await here.toy.started.wait()
+        second = asyncio.create_task(hold(here, 1, "a"))
+        await until(lambda: any(s.running for s in parts_at(here, 1)))
+        ended = await here.at(2).delete("/mcp", headers=session("a"))
+        assert ended.status_code == 204
+        for answer in await asyncio.gather(first, second):
+            assert "session was ended" in answer.text
+        assert here.toy.running == 0
+        again = await echoed(here, 1, "a")
+        assert again.json()["result"]["structuredContent"] == {"value": "x"}
+
+
+def parts_at(place: Place, number: int) -> list[Any]:
+    return sessions_of(place.router.apps[number])
+
+
+def cancel(request_id: int) -> dict[str, Any]:
+    return {
+        "jsonrpc": "2.0",
+        "method": "notifications/cancelled",
+        "params": {"requestId": request_id},
+    }
+
+
+async def test_a_call_is_cancelled_through_any_replica_whether_it_runs_or_waits(
+    place: MakePlace,
+) -> None:
+    here = await place()
+    async with asyncio.timeout(10):
+        first = asyncio.create_task(hold(here, 0, "a", 1))
+        await here.toy.started.wait()
+        second = asyncio.create_task(hold(here, 1, "a", 2))
+        await until(lambda: any(s.running for s in parts_at(here, 1)))
+        for request_id, task in ((2, second), (1, first)):
+            told = await here.at(2).post("/mcp", json=cancel(request_id), headers=session("a"))
+            assert told.status_code == 202
+            assert (await task).json()["error"]["code"] == -32800
+        assert (await echoed(here, 2, "a")).status_code == 200
+
+
+async def test_the_bounds_on_sessions_are_common_and_the_longest_idle_named_one_makes_room(
+    place: MakePlace,
+) -> None:
+    here = await place(max_sessions=3)
+    minted = await opened(here, 0)
+    await echoed(here, 1, "older")
+    await echoed(here, 2, "newer")
+    await echoed(here, 0, "newest")
+    assert (await echoed(here, 1, minted)).status_code == 200
+    count, _ = await here.router.apps[0].state.registry.shared.page(10, 0)
+    assert count == 3
+    assert await listed(here) == {"newer", "newest"}
+
+
+async def listed(place: Place) -> set[str]:
+    _, shown = await place.router.apps[0].state.registry.shared.page(100, 0)
+    return {each["sessionId"] for each in shown if each["kind"] != "minted"}
+
+
+async def test_a_session_in_use_makes_no_room_and_where_there_is_none_it_is_503(
+    place: MakePlace,
+) -> None:
+    here = await place(max_sessions_per_client=2)
+    async with asyncio.timeout(10):
+        first = asyncio.create_task(hold(here, 0, "busy"))
+        await here.toy.started.wait()
+        await echoed(here, 1, "idle")
+        await settled(here)
+        await opened(here, 2)
+        assert await listed(here) == {"busy"}
+        refused = await here.at(1).post("/mcp", json=INITIALIZE)
+        assert refused.status_code == 503
+        assert refused.headers["retry-after"]
+        assert failure(refused) == "overloaded"
+        refused = await echoed(here, 1, "one more")
+        assert refused.status_code == 400
+        refused = await echoed(here, 1, "one-more")
+        assert refused.status_code == 503
+        here.toy.go.set()
+        assert (await first).status_code == 200
+
+
+async def test_a_modern_workflow_is_one_at_all_replicas(place: MakePlace) -> None:
+    here = await place()
+    headers = MODERN | {"Mcp-Name": "hold"}
+    body = modern("hold", "x", **{"ccxt-mcp/workflow": "orders"})
+    async with asyncio.timeout(10):
+        tasks = []
+        for at in (0, 1, 2):
+            tasks.append(asyncio.create_task(here.at(at).post("/mcp", json=body, headers=headers)))
+            await until(lambda at=at: parts_at(here, at))
+        await here.toy.started.wait()
+        here.toy.go.set()
+        for task in tasks:
+            assert (await task).json()["result"]["structuredContent"]
+    assert here.toy.most_running == 1
+
+
+async def test_without_the_store_what_needs_it_is_refused_as_retryable_and_the_rest_goes_on(
+    place: MakePlace,
+) -> None:
+    here = await place()
+    minted = await opened(here, 0)
+    await echoed(here, 0, minted)
+    for each in here.router.stores:
+        each.dead = True
+    listing = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
+    for at, name, status in ((0, minted, 503), (1, minted, 503), (1, "new", 503)):
+        answer = await echoed(here, at, name)
+        assert answer.status_code == status
+        assert answer.headers["retry-after"]
+        assert answer.json()["id"] == 1
+        assert answer.json()["error"]["data"]["retryable"] is True
+        assert failure(answer) == "store_unavailable"
+    assert (await here.at(1).post("/mcp", json=INITIALIZE)).status_code == 503
+    assert (await here.at(0).delete("/mcp", headers=session(minted))).status_code == 503
+    live = await here.at(0).post("/mcp", json=listing, headers=session(minted))
+    assert "result" in live.json()
+    headers = MODERN | {"Mcp-Name": "echo"}
+    alone = await here.at(0).post("/mcp", json=modern("echo", "x"), headers=headers)
+    assert alone.json()["result"]["structuredContent"] == {"value": "x"}
+    body = modern("echo", "x", **{"ccxt-mcp/workflow": "w"})
+    refused = await here.at(0).post("/mcp", json=body, headers=headers)
+    assert refused.status_code == 200
+    assert failure(refused) == "store_unavailable"
+    for each in here.router.stores:
+        each.dead = False
+    for at in (0, 1, 2):
+        assert (await echoed(here, at, minted)).status_code == 200
+
+
+async def test_a_replica_that_may_have_missed_an_end_looks_before_it_believes(
+    place: MakePlace,
+) -> None:
+    """Its part would answer for a session that its client has ended."""
+    here = await place()
+    minted = await opened(here, 0)
+    await echoed(here, 1, minted)
+    (part,) = parts_at(here, 1)
+    await here.router.apps[0].state.cluster.store.records.remove(part.part.name)
+    listing = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
+    async with asyncio.timeout(5):
+        assert (
+            "result"
+            in (await here.at(1).post("/mcp", json=listing, headers=session(minted))).json()
+        )
+        here.router.apps[1].state.registry.shared._missed()
+        gone = await here.at(1).post("/mcp", json=listing, headers=session(minted))
+    assert gone.status_code == 404
+
+
+async def test_a_call_of_a_session_whose_record_is_gone_says_so(place: MakePlace) -> None:
+    here = await place()
+    minted = await opened(here, 0)
+    await echoed(here, 1, minted)
+    (part,) = parts_at(here, 1)
+    await here.router.apps[0].state.cluster.store.records.remove(part.part.name)
+    gone = await echoed(here, 1, minted)
+    assert gone.status_code == 404
+    assert failure(gone) == "session_not_found"
+    await until(lambda: not parts_at(here, 1))
+
+
+async def test_a_named_session_whose_record_is_gone_opens_again_by_its_next_call(
+    place: MakePlace,
+) -> None:
+    here = await place()
+    await echoed(here, 1, "w")
+    (part,) = parts_at(here, 1)
+    await here.router.apps[0].state.cluster.store.records.remove(part.part.name)
+    assert (await echoed(here, 1, "w")).status_code == 200
+    assert await listed(here) == {"w"}
+
+
+async def test_a_read_ends_when_its_replica_loses_the_turn_and_the_next_one_gets_it(
+    place: MakePlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A replica that is cut off from the store would go on beside whoever has the turn by then."""
+    for name, value in (("LENGTH", 0.4), ("RENEW", 0.1), ("MARGIN", 0.05), ("_LOOK", 0.02)):
+        monkeypatch.setattr(holding, name, value)
+    here = await place()
+    async with asyncio.timeout(10):
+        first = asyncio.create_task(hold(here, 0, "w"))
+        await here.toy.started.wait()
+        here.router.stores[0].dead = True
+        second = asyncio.create_task(echoed(here, 1, "w", "second"))
+        lost = (await first).json()["result"]
+        assert lost["_meta"]["ccxt-mcp/failure"]["code"] == "store_unavailable"
+        assert lost["_meta"]["ccxt-mcp/failure"]["retryable"] is True
+        answer = (await second).json()
+        assert answer["result"]["structuredContent"] == {"value": "second"}
+        assert here.toy.most_running == 1
+
+
+async def test_sessions_live_as_long_as_any_replica_is_asked_for_them(place: MakePlace) -> None:
+    here = await place(session_idle_timeout=0.5)
+    minted = await opened(here, 0)
+    await echoed(here, 1, minted)
+    ping = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
+    async with asyncio.timeout(10):
+        # Replica 0 hears nothing of the session for longer than it would live.
+        for _ in range(7):
+            await asyncio.sleep(0.1)
+            answer = await here.at(1).post("/mcp", json=ping, headers=session(minted))
+            assert answer.status_code == 200
+        assert (await echoed(here, 0, minted)).status_code == 200
+        await until(lambda: not sessions_of(here.router))
+        assert (await echoed(here, 2, minted)).status_code == 404
+        assert await listed(here) == set()
