@@ -1,0 +1,462 @@
+"""Replicas on one store while they are killed: ``python -m benchmarks.replicas --seconds 60``.
+
+Owns: the store, the replicas (processes, started as users start them), a router that sends each
+request to any of them, the workflows, the kills, and the verdict. Refuses: the server's side.
+
+Verdict of the kills: no session is lost (none answers 404 or opens anew), every call is answered or
+fails in a way that says that it may be repeated, and in no session do two calls overlap: each has
+an account of its own, so the exchange sees which requests are whose. Verdict of the rolling
+restart: through the client helper not one call fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from contextlib import AsyncExitStack, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+
+from benchmarks.processes import environment
+from benchmarks.stage import free_port
+from benchmarks.store_server import StoreServer
+from ccxt_mcp.client import CallFailed, Workflow
+from ccxt_mcp.errors import CODES, Code
+from ccxt_mcp.simulation import SimulatedExchange, SimulationConfig, Venue
+from ccxt_mcp.simulation.accounts import derive_keys
+from ccxt_mcp.simulation.counters import Counters
+
+__all__ = ["Seen", "main", "soak"]
+
+_RETRYABLE = {code.value for code, info in CODES.items() if info.retryable} - {
+    Code.SESSION_NOT_FOUND.value
+}
+_STATUSES = {502, 503, 504}
+_STARTING = 60.0
+_VERSIONS = {"legacy": "2025-11-25", "modern": "2026-07-28"}
+_PASSED_ON = {"content-type", "accept", "mcp-session-id", "mcp-protocol-version"}
+_PASSED_ON |= {"mcp-method", "mcp-name", "last-event-id", "retry-after"}
+
+
+@dataclass(slots=True)
+class Seen:
+    """What a run saw."""
+
+    outcomes: Counter[str] = field(default_factory=Counter)
+    kills: int = 0
+    seconds: float = 0.0
+    longest: float = 0.0
+    most_of_a_key: int = 0
+    rolled: Counter[str] = field(default_factory=Counter)
+    wrong: list[str] = field(default_factory=list)
+
+    def lines(self) -> list[str]:
+        return [
+            f"{self.outcomes.total()} calls in {self.seconds:.0f} s, {self.kills} kills",
+            "outcomes " + json.dumps(dict(self.outcomes.most_common())),
+            f"longest call {self.longest:.1f} s; requests of one session at once, at most:"
+            f" {self.most_of_a_key}",
+            "rolling restart: " + json.dumps(dict(self.rolled.most_common())),
+        ]
+
+
+_KEY: ContextVar[str | None] = ContextVar("key", default=None)
+
+
+class _Witness(Counters):
+    """Counters that know how many requests of one key are under way at once."""
+
+    def __init__(self, seen: Seen) -> None:
+        super().__init__()
+        self._seen = seen
+        self._of_key: Counter[str] = Counter()
+
+    def begin(self, route: str, key: str | None) -> None:
+        super().begin(route, key)
+        _KEY.set(key)
+        if key is not None:
+            self._of_key[key] += 1
+            self._seen.most_of_a_key = max(self._seen.most_of_a_key, self._of_key[key])
+
+    def end(self, status: int | None) -> None:
+        super().end(status)
+        key = _KEY.get()
+        if key is not None:
+            self._of_key[key] -= 1
+
+
+class _Replica:
+    """One server process, which comes and goes at one port."""
+
+    def __init__(self, home: Path, config: Path, number: int) -> None:
+        self.port = free_port()
+        self.up = asyncio.Event()
+        self._home = home / f"replica-{number}"
+        self._home.mkdir()
+        self._config = config
+        self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    async def start(self, http: aiohttp.ClientSession) -> None:
+        with (self._home / "log").open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "ccxt_mcp", "serve"),
+                *("--config", str(self._config), "--port", str(self.port)),
+                stderr=log,
+                env=environment(self._home),
+            )
+        async with asyncio.timeout(_STARTING):
+            while True:
+                with suppress(aiohttp.ClientError):
+                    async with http.get(self.url + "/ready") as answer:
+                        if answer.status == 200:
+                            self.up.set()
+                            return
+                await asyncio.sleep(0.1)
+
+    async def stop(self, how: signal.Signals) -> int | None:
+        process = self._process
+        if process is None or process.returncode is not None:
+            return None if process is None else process.returncode
+        if how is signal.SIGKILL:
+            self.up.clear()
+        process.send_signal(how)
+        async with asyncio.timeout(60):
+            code = await process.wait()
+        self.up.clear()
+        return code
+
+    def complaints(self) -> list[str]:
+        log = (self._home / "log").read_text()
+        return [f"the log: {log[-3000:]}"] if "Traceback" in log or " ERROR " in log else []
+
+
+class _Router:
+    """Each request to a replica that is drawn. What could not be sent goes to another; what was
+    sent is never sent again."""
+
+    def __init__(self, replicas: list[_Replica], http: aiohttp.ClientSession, seed: int) -> None:
+        self._replicas = replicas
+        self._http = http
+        self._dice = random.Random(seed)
+        self.url = ""
+
+    async def serve(self, request: web.BaseRequest) -> web.StreamResponse:
+        body = await request.read()
+        order = self._dice.sample(self._replicas, len(self._replicas))
+        headers = {k: v for k, v in request.headers.items() if k.lower() in _PASSED_ON}
+        for replica in order:
+            try:
+                answer = await self._http.request(
+                    request.method, replica.url + request.path_qs, data=body, headers=headers
+                )
+            except aiohttp.ClientConnectorError:
+                continue
+            except aiohttp.ClientError:
+                return web.Response(status=502)
+            return await self._pass_on(request, answer)
+        return web.Response(status=503)
+
+    async def _pass_on(
+        self, request: web.BaseRequest, answer: aiohttp.ClientResponse
+    ) -> web.StreamResponse:
+        async with answer:
+            headers = {k: v for k, v in answer.headers.items() if k.lower() in _PASSED_ON}
+            back = web.StreamResponse(status=answer.status, headers=headers)
+            try:
+                await back.prepare(request)
+                async for chunk in answer.content.iter_any():
+                    await back.write(chunk)
+                await back.write_eof()
+            except (aiohttp.ClientError, ConnectionError):
+                # In the middle of an answer there is no other way to say it.
+                if request.transport is not None:
+                    request.transport.abort()
+            return back
+
+
+class _Workflow:
+    """One session by plain HTTP, so that nothing is repeated unseen."""
+
+    def __init__(
+        self, seen: Seen, http: aiohttp.ClientSession, url: str, number: int, seed: int
+    ) -> None:
+        self._seen = seen
+        self._http = http
+        self._url = url + "/mcp"
+        self._number = number
+        self._kind = ("minted", "minted", "named", "workflow")[number % 4]
+        self._dice = random.Random(f"{seed}-{number}")
+        self._headers = {"accept": "application/json, text/event-stream"}
+        self._meta: dict[str, Any] = {}
+
+    async def open(self) -> None:
+        """The handshake, for those that have one; repeated until a replica takes it."""
+        if self._kind == "named":
+            self._headers["mcp-session-id"] = f"wf-{self._number}"
+        elif self._kind == "workflow":
+            self._headers |= {"mcp-protocol-version": _VERSIONS["modern"]}
+            self._headers |= {"mcp-method": "tools/call", "mcp-name": "get_open_orders"}
+            self._meta = {
+                "ccxt-mcp/workflow": f"wf-{self._number}",
+                "io.modelcontextprotocol/protocolVersion": _VERSIONS["modern"],
+                "io.modelcontextprotocol/clientInfo": {"name": "soak", "version": "1"},
+                "io.modelcontextprotocol/clientCapabilities": {},
+            }
+        while self._kind == "minted":
+            params = {"protocolVersion": _VERSIONS["legacy"], "capabilities": {}}
+            params["clientInfo"] = {"name": "soak", "version": "1"}
+            message = {"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params}
+            with suppress(aiohttp.ClientError):
+                async with self._http.post(
+                    self._url, json=message, headers=self._headers
+                ) as answer:
+                    if answer.status == 200:
+                        self._headers["mcp-session-id"] = answer.headers["mcp-session-id"]
+                        await answer.read()
+                        return
+            await asyncio.sleep(0.2)
+
+    async def run(self, until: float) -> None:
+        number = 0
+        while time.monotonic() < until:
+            number += 1
+            began = time.monotonic()
+            outcome = await self._call(number)
+            self._seen.longest = max(self._seen.longest, time.monotonic() - began)
+            self._seen.outcomes[outcome] += 1
+            if outcome.startswith("WRONG"):
+                self._seen.wrong.append(f"{self._kind} {self._number}: {outcome}")
+            # Now and then two at once, which the session has to put in order.
+            if self._dice.random() < 0.2:
+                both = await asyncio.gather(self._call(number + 1), self._call(number + 2))
+                number += 2
+                self._seen.outcomes.update(both)
+                self._seen.wrong += [each for each in both if each.startswith("WRONG")]
+            await asyncio.sleep(self._dice.uniform(0.4, 1.6))
+
+    async def _call(self, number: int) -> str:
+        params: dict[str, Any] = {
+            "name": "get_open_orders",
+            "arguments": {"account": f"a{self._number}", "symbol": "BTC/USDT"},
+        }
+        if self._meta:
+            params["_meta"] = self._meta
+        message = {"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": params}
+        try:
+            async with self._http.post(self._url, json=message, headers=self._headers) as answer:
+                text = await answer.text()
+                status = answer.status
+        except (aiohttp.ClientError, TimeoutError) as error:
+            return f"cut ({type(error).__name__})"
+        if status in _STATUSES:
+            return f"HTTP {status}"
+        if status != 200:
+            return f"WRONG HTTP {status}: {text[:300]}"
+        return _outcome(text)
+
+
+def _outcome(text: str) -> str:
+    if text.startswith("{"):
+        messages = [text]
+    else:
+        messages = [line[5:] for line in text.splitlines() if line.startswith("data:")]
+    replies = [json.loads(each) for each in messages if each.strip()]
+    replies = [each for each in replies if "result" in each or "error" in each]
+    if not replies:
+        return "cut (no reply on the stream)"
+    result = replies[-1].get("result")
+    if result is None:
+        return f"WRONG {replies[-1]['error']}"
+    if not result.get("isError"):
+        return "ok"
+    code = str(result.get("_meta", {}).get("ccxt-mcp/failure", {}).get("code"))
+    return code if code in _RETRYABLE else f"WRONG {code}: {result['content'][0]['text'][:300]}"
+
+
+def _config(home: Path, store: str, sim: SimulatedExchange, accounts: list[str]) -> Path:
+    lines = [f'store_url = "{store}"', 'default_exchange = "paper"']
+    lines += [
+        "exchange_keys_from_env = false",
+        f'data_dir = "{home}/data"',
+        'log_level = "warning"',
+    ]
+    lines += ["max_sessions_per_client = 2000"]
+    lines += ["[exchanges.paper]", 'exchange = "binance"', 'rate_limit = "off"']
+    lines += [f'base_url = "{sim.base_url}"']
+    lines += ['options = { fetchMarkets = { types = ["spot"] } }']
+    for name in accounts:
+        key, secret = derive_keys(7, name)
+        lines += [f"[accounts.{name}]", 'exchange = "paper"']
+        lines += [f'api_key = "{key}"', f'secret = "{secret}"']
+    path = home / "server.toml"
+    path.write_text("\n".join(lines) + "\n")
+    path.chmod(0o600)
+    return path
+
+
+async def soak(
+    seconds: float,
+    *,
+    workflows: int = 200,
+    replicas: int = 3,
+    every: float = 3.0,
+    rolling: int = 20,
+    seed: int = 1,
+) -> Seen:
+    """Kills for so many seconds, then a rolling restart under ``rolling`` client workflows."""
+    seen = Seen()
+    venue = Venue(seed=7)
+    names = [f"a{number}" for number in range(workflows)]
+    for name in names:
+        key, secret = derive_keys(7, name)
+        venue.add_account(key, secret, name=name, open_orders=3, past_orders=2, currencies=3)
+    async with AsyncExitStack() as stack:
+        home = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        store = await stack.enter_async_context(StoreServer())
+        config = SimulationConfig(rate_limit=None, latency_ms=20, jitter_ms=40, seed=seed)
+        sim = await stack.enter_async_context(SimulatedExchange(config, venue=venue))
+        sim.counters = _Witness(seen)
+        http = await stack.enter_async_context(
+            aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, force_close=True),
+                timeout=aiohttp.ClientTimeout(total=90),
+            )
+        )
+        found = [
+            _Replica(home, _config(home, store.url, sim, names), number)
+            for number in range(replicas)
+        ]
+        try:
+            await asyncio.gather(*(each.start(http) for each in found))
+            router = _Router(found, http, seed)
+            server = web.Server(router.serve)
+            runner = web.ServerRunner(server)
+            await runner.setup()
+            stack.push_async_callback(runner.cleanup)
+            site = web.TCPSite(runner, "127.0.0.1", 0)
+            await site.start()
+            router.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+            await _kills(seen, found, http, router.url, seconds, workflows, every, seed)
+            await _rolling(seen, found, http, router.url, rolling)
+        finally:
+            for each in found:
+                await each.stop(signal.SIGTERM)
+        for each in found:
+            seen.wrong += each.complaints()
+    if seen.most_of_a_key > 1:
+        seen.wrong.append(f"{seen.most_of_a_key} requests of one session at once")
+    return seen
+
+
+async def _kills(
+    seen: Seen,
+    replicas: list[_Replica],
+    http: aiohttp.ClientSession,
+    url: str,
+    seconds: float,
+    workflows: int,
+    every: float,
+    seed: int,
+) -> None:
+    all_of_them = [_Workflow(seen, http, url, number, seed) for number in range(workflows)]
+    await asyncio.gather(*(each.open() for each in all_of_them))
+    began = time.monotonic()
+    until = began + seconds
+
+    async def kill() -> None:
+        dice = random.Random(seed)
+        starting: set[asyncio.Task[None]] = set()
+        while time.monotonic() < until - every:
+            await asyncio.sleep(every)
+            up = [each for each in replicas if each.up.is_set()]
+            if len(up) < 2:
+                continue
+            replica = dice.choice(up)
+            await replica.stop(signal.SIGKILL)
+            seen.kills += 1
+            starting.add(asyncio.create_task(replica.start(http)))
+        await asyncio.gather(*starting)
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(kill())
+        for each in all_of_them:
+            group.create_task(each.run(until))
+    seen.seconds = time.monotonic() - began
+
+
+async def _rolling(
+    seen: Seen, replicas: list[_Replica], http: aiohttp.ClientSession, url: str, count: int
+) -> None:
+    done = asyncio.Event()
+
+    async def work(number: int) -> None:
+        era = ("2025-11-25", "2026-07-28")[number % 2]
+        async with Workflow(f"roll-{number}", url, era=era, timeout=60, retries=5) as workflow:  # type: ignore[arg-type]
+            while not done.is_set():
+                try:
+                    await workflow.call("get_open_orders", {"account": f"a{number}"})
+                    seen.rolled["ok"] += 1
+                except CallFailed as failure:
+                    seen.rolled[failure.code] += 1
+                    seen.wrong.append(f"rolling restart: {failure}")
+                await asyncio.sleep(0.1)
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(count):
+            group.create_task(work(number))
+        try:
+            for replica in replicas:
+                code = await replica.stop(signal.SIGTERM)
+                if code != 0:
+                    seen.wrong.append(f"a replica that was asked to stop ended with {code}")
+                await replica.start(http)
+                seen.rolled["restarts"] += 1
+        finally:
+            done.set()
+
+
+def main() -> int:
+    """The command line; exit code 1 when a promise was broken."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--workflows", type=int, default=200)
+    parser.add_argument("--replicas", type=int, default=3)
+    parser.add_argument("--every", type=float, default=3.0, help="seconds between kills")
+    parser.add_argument("--rolling", type=int, default=20, help="client workflows that restart")
+    parser.add_argument("--seed", type=int, default=1)
+    given = parser.parse_args()
+    seen = asyncio.run(
+        soak(
+            given.seconds,
+            workflows=given.workflows,
+            replicas=given.replicas,
+            every=given.every,
+            rolling=given.rolling,
+            seed=given.seed,
+        )
+    )
+    print(*seen.lines(), sep="\n", flush=True)
+    for each in seen.wrong[:20]:
+        print(f"WRONG {each}", file=sys.stderr)
+    print(f"{len(seen.wrong)} promises broken")
+    return 1 if seen.wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
