@@ -27,7 +27,19 @@ from ccxt_mcp.transport.stream import Standing
 from ccxt_mcp.transport.subscriptions import Quota, Subscriptions
 from ccxt_mcp.transport.track import Track
 
-__all__ = ["SESSION", "Kind", "PlainRequest", "Session", "SessionKey", "Usage", "utc"]
+__all__ = [
+    "SESSION",
+    "SESSION_ENDED",
+    "Kind",
+    "PlainRequest",
+    "Session",
+    "SessionKey",
+    "Usage",
+    "utc",
+]
+
+SESSION_ENDED = "The session was ended"
+"""Why what a session had under way has ended with it."""
 
 _LATENCIES = 64
 """How many latencies are kept for the percentiles: 256 bytes a session."""
@@ -217,6 +229,8 @@ class Session:
         """What its client has subscribed to, within these bounds."""
         if self.subscriptions is None:
             self.subscriptions = Subscriptions(quota, self._say_once)
+            if self.closed:
+                self.subscriptions.end()
         return self.subscriptions
 
     def heard(self) -> None:
@@ -246,10 +260,10 @@ class Session:
         if self.subscriptions is not None:
             self.subscriptions.end()
         if self.asking is not None:
-            self.asking.end("The session was ended")
+            self.asking.end(SESSION_ENDED)
         for same in list(self.running.values()):
             for interruption in list(same):
-                interruption.interrupt("The session was ended")
+                interruption.interrupt(SESSION_ENDED)
         if self.stream is not None:
             self.stream.close()
         if self.events is not None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from starlette.applications import Starlette
 
+from ccxt_mcp.model import ANONYMOUS
 from ccxt_mcp.transport import responder
 from ccxt_mcp.transport.subscriptions import Quota, Subscriptions
 from tests.unit.transport.asgi import Request
@@ -23,6 +24,7 @@ from tests.unit.transport.changing import (
     updates,
 )
 from tests.unit.transport.talker import opened, resume
+from tests.unit.transport.test_registry import registry
 
 A, B = "test://a", "test://b"
 
@@ -276,6 +278,16 @@ async def test_a_watch_that_comes_after_its_sessions_end_is_stopped() -> None:
     subscriptions.end()
     await adding
     assert quota.taken == len(subscriptions) == changing.at_work("test://slow/a") == 0
+
+
+async def test_a_session_that_has_ended_takes_no_subscription() -> None:
+    """Nobody would end it: its place would be taken for as long as the server runs."""
+    changing, quota = Changing(), Quota()
+    table = registry()
+    session = table.mint(ANONYMOUS, None)
+    table.close(session)
+    await session.subscribed(quota).add(A, changing, heard=False)
+    assert quota.taken == changing.at_work(A) == 0
 
 
 async def test_a_session_that_ends_while_it_subscribes_leaves_nothing() -> None:
