@@ -85,7 +85,7 @@ class _Subscribing:
         except Failure as failure:
             raise self._refuse(asked[0] if asked else "", failure) from None
         listener = Listener()
-        registry.listeners.add(listener)
+        registry.listen(listener)
         try:
             refused = await self._watch_all(listener, asked)
             return await _tell(ctx, listener, asked, refused)

@@ -461,6 +461,18 @@ async def test_streams_end_with_a_result_when_the_server_drains() -> None:
         assert changing.at_work(A) == 0
 
 
+@pytest.mark.parametrize("steps", range(4))
+async def test_a_stream_that_begins_just_before_the_server_drains_ends_as_well(steps: int) -> None:
+    """It has been let in and is not known yet: missed, it is waited for all the grace."""
+    async with changing_app() as (_, app):
+        stream = listen(app, A)
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        async with asyncio.timeout(5):
+            await app.state.drain(60.0)
+        assert "result" in (await stream.done()).events()[-1]
+
+
 async def test_a_stream_of_what_may_not_be_seen_any_more_ends_with_a_result() -> None:
     async with changing_app() as (changing, app):
         stream = listen(app, A, B)
