@@ -22,7 +22,7 @@ from ccxt_mcp.mechanisms.lane import Lane
 from ccxt_mcp.model import Principal
 from ccxt_mcp.transport.asking import Asking
 from ccxt_mcp.transport.events import Events, Replay
-from ccxt_mcp.transport.room import Room
+from ccxt_mcp.transport.room import Caller, Room
 from ccxt_mcp.transport.stream import Standing
 from ccxt_mcp.transport.subscriptions import Quota, Subscriptions
 from ccxt_mcp.transport.track import Track
@@ -214,7 +214,7 @@ class Session:
         """Begin a stream whose events are kept; see ``Events.open``."""
         if self.events is None:
             room = self.room or Room(self.replay.total)
-            self.events = Events(self.replay, room, (self.principal.name, self.client_ip))
+            self.events = Events(self.replay, room, self._caller)
             if self.closed:
                 self.events.close()
         return self.events.open(abandoned)
@@ -228,7 +228,7 @@ class Session:
     def subscribed(self, quota: Quota) -> Subscriptions:
         """What its client has subscribed to, within these bounds."""
         if self.subscriptions is None:
-            self.subscriptions = Subscriptions(quota, self._say_once)
+            self.subscriptions = Subscriptions(quota, self._caller, self._say_once)
             if self.closed:
                 self.subscriptions.end()
         return self.subscriptions
@@ -242,6 +242,11 @@ class Session:
         """A connection has ended; perhaps the one that read the session's own stream."""
         if self.subscriptions is not None and not self.listening:
             self.subscriptions.pause()
+
+    @property
+    def _caller(self) -> Caller:
+        """With whom what it keeps and takes counts together."""
+        return (self.principal.name, self.client_ip)
 
     def _say_once(self, message: bytes) -> bool:
         if self.stream is None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from starlette.applications import Starlette
 
+from ccxt_mcp.errors import Failure
 from ccxt_mcp.model import ANONYMOUS
 from ccxt_mcp.transport import responder
 from ccxt_mcp.transport.subscriptions import Quota, Subscriptions
@@ -271,7 +272,7 @@ async def test_two_requests_for_one_address_at_once_watch_it_once() -> None:
 async def test_a_watch_that_comes_after_its_sessions_end_is_stopped() -> None:
     """It is there in the same moment: too late for the end, too early for the cancellation."""
     changing, quota = Changing(), Quota()
-    subscriptions = Subscriptions(quota, lambda message: True)
+    subscriptions = Subscriptions(quota, ("", None), lambda message: True)
     adding = asyncio.create_task(subscriptions.add("test://slow/a", changing, heard=True))
     await changing.asked.wait()
     changing.go.set()
@@ -315,7 +316,7 @@ async def test_a_stream_that_opens_while_its_session_subscribes_is_told() -> Non
 
 
 async def test_refusals_are_errors_that_say_what_is_wrong() -> None:
-    async with changing_app(max_subscriptions_per_session=2, max_subscriptions=3) as (_, app):
+    async with changing_app(max_subscriptions_per_session=2, max_subscriptions=6) as (_, app):
         refused = (await subscribe(app, "a", "test://no/a"))["error"]
         assert (refused["code"], refused["message"]) == (-32602, "not for you")
         await subscribe(app, "a", A)
@@ -332,6 +333,25 @@ async def test_refusals_are_errors_that_say_what_is_wrong() -> None:
         assert "result" in await subscribe(app, "b", B)
         stream = await listen(app, A).done()
         assert json.loads(stream.body)["error"]["data"]["ccxt-mcp/failure"]["code"] == "overloaded"
+
+
+def test_one_caller_leaves_half_of_the_subscriptions_to_others() -> None:
+    """Otherwise a hundred sessions of it, or a hundred streams, are all that the server has."""
+    one, other, third = ("", "10.0.0.1"), ("", "10.0.0.2"), ("bot", "10.0.0.1")
+    quota = Quota(each=50, most=100)
+    quota.take(one, 50)
+    with pytest.raises(Failure, match="One caller"):
+        quota.take(one, 1)
+    quota.take(other, 49)
+    quota.take(third, 1)
+    with pytest.raises(Failure, match="All 100"):
+        quota.take(third, 1)
+    quota.give(one, 50)
+    quota.take(one, 50)
+    for caller, count in ((one, 50), (other, 49), (third, 1)):
+        quota.give(caller, count)
+    assert (quota.taken, quota._of_caller) == (0, {})
+    Quota(each=50, most=1).take(one, 1)
 
 
 async def test_what_may_not_be_seen_any_more_is_told_once_and_its_place_is_free() -> None:
