@@ -371,6 +371,17 @@ async def test_the_sessions_own_stream_keeps_what_comes_while_nobody_reads_it() 
         assert anew.events() == []
 
 
+async def test_an_empty_id_is_none() -> None:
+    """An event source that was told no id yet has an empty one, and some send it."""
+    async with talking() as (_, app):
+        session = await opened(app)
+        stream = resume(app, session, "")
+        await stream.until(b": open")
+        assert stream.status == 200
+        stream.leave()
+        await stream.done()
+
+
 async def test_an_id_of_another_session_is_refused() -> None:
     """Ids that are numbers alone would name a stream of the asking session."""
     async with talking() as (talker, app):

@@ -481,6 +481,22 @@ async def test_streams_end_with_a_result_when_the_server_drains() -> None:
         assert changing.at_work(A) == 0
 
 
+async def test_what_a_slow_client_has_not_read_when_the_server_drains_is_still_told() -> None:
+    """A change in the meantime would take the place of the one that waits, and not be said either:
+    the stream is closed."""
+    async with changing_app() as (changing, app):
+        session = await opened(app)
+        await subscribe(app, session, A)
+        slow = listening(app, session, slow=True)
+        async with asyncio.timeout(5):
+            await slow.blocked.wait()
+        changing.change(A)
+        await app.state.drain(0.0)
+        changing.change(A)
+        slow.let_go()
+        assert updates(await slow.done()) == [A]
+
+
 @pytest.mark.parametrize("steps", range(4))
 async def test_a_stream_that_begins_just_before_the_server_drains_ends_as_well(steps: int) -> None:
     """It has been let in and is not known yet: missed, it is waited for all the grace."""
