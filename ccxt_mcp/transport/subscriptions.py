@@ -117,9 +117,9 @@ class Subscriptions:
             there is no stream.
 
     Mutable: ``_watches`` (at work exactly while ``_heard``, but for the moment of their making),
-    ``_making`` (how many are being made), ``_unsaid`` (addresses that changed while there was no
-    stream), ``_ended`` (never unset). Each watch, and each that is being made, has its part of the
-    quota.
+    ``_making`` (those that are being made, with their addresses; None once that is not wanted any
+    more), ``_unsaid`` (addresses that changed while there was no stream), ``_ended`` (never unset).
+    Each watch, and each that is being made, has its part of the quota.
     """
 
     __slots__ = ("_caller", "_ended", "_heard", "_making", "_quota", "_say", "_unsaid", "_watches")
@@ -129,7 +129,7 @@ class Subscriptions:
         self._caller = caller
         self._say = say
         self._watches: dict[str, Watch] = {}
-        self._making = 0
+        self._making: dict[object, str | None] = {}
         self._unsaid: set[str] = set()
         self._heard = self._ended = False
 
@@ -148,26 +148,31 @@ class Subscriptions:
         """
         if uri in self._watches:
             return
-        self._quota.take(self._caller, 1, len(self._watches) + self._making)
-        self._making += 1
+        self._quota.take(self._caller, 1, len(self._watches) + len(self._making))
+        made = object()
+        self._making[made] = uri
         self._heard = heard
         kept = False
         watch: Watch | None = None
         message = _updated(uri)
         try:
             watch = await changes.watch(uri, lambda: self._changed(uri, message))
-            if not self._ended and uri not in self._watches:
+            wanted = not self._ended and self._making[made] is not None
+            if wanted and uri not in self._watches:
                 self._watches[uri] = watch
                 kept = True
         finally:
-            self._making -= 1
+            del self._making[made]
             if not kept:
                 self._quota.give(self._caller, 1)
             if watch is not None and not (kept and self._heard):
                 watch.stop()
 
     def remove(self, uri: str) -> None:
-        """Unsubscribe; without effect where there is no subscription."""
+        """Unsubscribe, also from what is being subscribed to; without effect where that is not."""
+        for made, address in self._making.items():
+            if address == uri:
+                self._making[made] = None
         watch = self._watches.pop(uri, None)
         if watch is not None:
             watch.stop()

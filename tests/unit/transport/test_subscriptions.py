@@ -301,6 +301,23 @@ async def test_a_session_that_ends_while_it_subscribes_leaves_nothing() -> None:
         assert changing.at_work("test://slow/a") == 0
 
 
+@pytest.mark.parametrize("again", [False, True])
+async def test_who_unsubscribes_while_the_subscription_is_made_has_none(again: bool) -> None:
+    """A client that does not wait for the first answer of a slow exchange would be told on and on,
+    after a success that says the contrary. Who then subscribes again has one."""
+    async with changing_app() as (changing, app):
+        slow = "test://slow/a"
+        asking = [asyncio.create_task(subscribe(app, "a", slow))]
+        await places_taken(app, 1)
+        assert (await subscribe(app, "a", slow, "unsubscribe"))["result"] == {}
+        if again:
+            asking.append(asyncio.create_task(subscribe(app, "a", slow)))
+            await places_taken(app, 2)
+        changing.go.set()
+        assert all(said["result"] == {} for said in await asyncio.gather(*asking))
+        assert app.state.registry.quota.taken == again
+
+
 async def test_a_stream_that_opens_while_its_session_subscribes_is_told() -> None:
     async with changing_app() as (changing, app):
         await subscribe(app, "a", A)
