@@ -161,12 +161,17 @@ class LongWay:
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, late: bool
     ) -> None:
         loop = asyncio.get_running_loop()
+
+        def write(data: bytes) -> None:
+            if not writer.is_closing():
+                writer.write(data)
+
         try:
             while data := await reader.read(1 << 16):
                 if late and self.delay:
-                    loop.call_later(self.delay, partial(writer.write, data))
+                    loop.call_later(self.delay, partial(write, data))
                 else:
-                    writer.write(data)
+                    write(data)
         except ConnectionError:
             pass
         finally:

@@ -164,6 +164,8 @@ class SharedLimiter:
             # What flew did not drain; now it does, so when the head may go is to be asked again.
             self._due = 0.0
         self._budget.settle(charge)
+        if self._queue:
+            self._plan()
 
     def refund(self, charge: CommonCharge) -> None:
         """The request of this charge was never sent."""
