@@ -21,6 +21,7 @@ from benchmarks import (
     rows_exchange,
     rows_markets,
     rows_memory,
+    rows_replica_memory,
     rows_replicas,
     rows_start,
     rows_transport,
@@ -35,6 +36,7 @@ __all__ = ["main"]
 _ROWS = (
     *(rows_start, rows_markets, rows_memory, rows_transport, rows_cached, rows_exchange),
     rows_answers,
+    rows_replica_memory,
     rows_replicas,
 )
 

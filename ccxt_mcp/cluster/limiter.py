@@ -341,7 +341,8 @@ class SharedLimiter:
         for waiter in waiters[: spent.granted]:
             name = self._places.popleft()
             if waiter.turn.done():
-                # Gone meanwhile.
+                # Gone meanwhile. Left in the queue until it finds out, it would be asked for again.
+                self._queue.remove(waiter.flow, waiter)
                 self._budget.forget(name)
                 continue
             self._queue.serve(waiter.flow, waiter)

@@ -360,6 +360,32 @@ async def test_cancel_storms_leave_no_charge_behind() -> None:
 
 
 @virtually
+async def test_who_is_cancelled_while_the_store_is_asked_is_not_asked_for_again() -> None:
+    """With a store that answers without a pause it would be asked for without end, and nothing else
+    would run in this process."""
+    replicas = Replicas(MINUTE)
+    limiter, asked = replicas.limiters[0], 0
+
+    async def at_once(*args: Any) -> Spent:
+        nonlocal asked
+        asked += 1
+        assert asked < 10
+        return await replicas._apply(*args)
+
+    replicas.store.trouble = None
+    replicas.store.budgets.apply = at_once  # type: ignore[method-assign,assignment]
+    task = asyncio.create_task(limiter.acquire(1.0))
+    for _ in range(2):
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+    await asyncio.sleep(0.1)
+    assert task.cancelled()
+    assert asked == 2, "taken, and given back"
+    assert await replicas.counted() == 0.0
+
+
+@virtually
 async def test_a_charge_counts_in_full_until_its_request_is_sent() -> None:
     """It may wait for another limit for longer than `transit`. Without being held up, it would have
     been forgotten before the venue counts it."""
