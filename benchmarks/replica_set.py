@@ -26,7 +26,7 @@ __all__ = ["LongWay", "Roaming", "Trips", "replica", "roaming", "store"]
 _ASKED = ("evalsha", "eval", "ping")
 """What replicas send; the commands that scripts run in the server are none of these."""
 _OPERATION = re.compile(
-    r'^ccxt_mcp_store_round_trip_seconds_count\{operation="([^"]+)"\} (\S+)$', re.MULTILINE
+    r'^ccxt_mcp_store_round_trip_seconds_(count|sum)\{operation="([^"]+)"\} (\S+)$', re.MULTILINE
 )
 
 
@@ -115,8 +115,16 @@ class Trips:
 
     async def by_operation(self) -> dict[str, int]:
         """The replica's own count."""
+        return {name: int(number) for name, number in (await self._told("count")).items()}
+
+    async def seconds(self) -> dict[str, float]:
+        """What they took the replica, in all."""
+        return await self._told("sum")
+
+    async def _told(self, what: str) -> dict[str, float]:
         answer = await self._metrics.send(self._metrics.request("GET", "/metrics"))
-        return {name: int(float(n)) for name, n in _OPERATION.findall(answer.body.decode())}
+        found = _OPERATION.findall(answer.body.decode())
+        return {name: float(number) for kind, name, number in found if kind == what}
 
     async def close(self) -> None:
         await self._redis.aclose()

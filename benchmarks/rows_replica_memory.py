@@ -9,11 +9,12 @@ from pathlib import Path
 import psutil
 
 from benchmarks.load import minted, tool_call
-from benchmarks.processes import Child
-from benchmarks.replica_set import replica, store
+from benchmarks.processes import BenchmarkError, Child
+from benchmarks.replica_set import Trips, replica, store
 from benchmarks.report import Row, measurement
 from benchmarks.roles import SYMBOL
 from benchmarks.stage import Stage
+from benchmarks.store_server import StoreServer
 
 __all__: list[str] = []
 
@@ -87,16 +88,24 @@ async def memory(stage: Stage) -> list[Row]:
     large = await stage.start("venue", spot=_SPOT, linear=_LINEAR)
     config = _config(stage, str(large.ready["url"]))
     async with store() as server:
-        for name, what in (
-            ("loads", "loaded with helper"),
-            ("finds", "found in the store"),
-        ):
-            rows.append(await _row(await replica(stage, name, server.url, config), stage, what))
+        for name, what in (("loads", "loaded with helper"), ("finds", "found in the store")):
+            serving = await replica(stage, name, server.url, config)
+            rows.append(await _row(server, serving, stage, what, deposits=name == "loads"))
     await large.stop()
     return rows
 
 
-async def _row(serving: Child, stage: Stage, what: str) -> Row:
+async def _deposited(counted: Trips, number: int) -> None:
+    """Wait until the store has so many tables."""
+    async with asyncio.timeout(20):
+        while (await counted.by_operation()).get("values.deposit", 0) < number:
+            await asyncio.sleep(_EVERY)
+
+
+async def _row(
+    server: StoreServer, serving: Child, stage: Stage, what: str, *, deposits: bool
+) -> Row:
+    counted = Trips(server, serving)
     idle = serving.memory
     held = []
     async with _Limit(serving) as limit:
@@ -104,11 +113,17 @@ async def _row(serving: Child, stage: Stage, what: str) -> Row:
             caller = await minted(stage.connection(serving))
             body = tool_call("get_ticker", symbol=SYMBOL, exchange=f"x{number}")
             try:
-                await caller.prepare(body).call()
+                answer = await caller.prepare(body).call()
+                # What takes so long comes as events, whose failures are far behind.
+                if b'"isError":true' in answer:
+                    raise BenchmarkError(f"x{number} could not be loaded: {answer[-600:]!r}")
+                if deposits:
+                    await _deposited(counted, number + 1)
             except ConnectionError:
                 # Killed; the figures say so.
                 break
             held.append(serving.memory)
+    await counted.close()
     await serving.stop()
     steps = ", ".join(f"{each:.0f}" for each in held)
     helped = f"{limit.helped / 1e6:.0f} MB" if limit.helped else "no helper"
