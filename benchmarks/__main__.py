@@ -10,7 +10,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import psutil
@@ -21,6 +21,8 @@ from benchmarks import (
     rows_exchange,
     rows_markets,
     rows_memory,
+    rows_replica_memory,
+    rows_replicas,
     rows_start,
     rows_transport,
 )
@@ -34,6 +36,8 @@ __all__ = ["main"]
 _ROWS = (
     *(rows_start, rows_markets, rows_memory, rows_transport, rows_cached, rows_exchange),
     rows_answers,
+    rows_replica_memory,
+    rows_replicas,
 )
 
 
@@ -54,12 +58,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         for each in known.values():
             print(f"{each.name}\n    " + each.summary.replace("\n", "\n    ") + "\n")
         return 0
-    unknown = [name for name in arguments.only or () if name not in known]
+    wanted = [_named(name, known) or [name] for name in arguments.only or ()]
+    unknown = [name for names in wanted for name in names if name not in known]
     if unknown:
         print(f"no such measurement: {', '.join(unknown)}; there are:", file=sys.stderr)
         print("  " + ", ".join(known), file=sys.stderr)
         return 2
-    chosen = [known[name] for name in arguments.only or known]
+    names = [name for names in wanted for name in names] or list(known)
+    chosen = [known[name] for name in names]
     started = time.perf_counter()
     try:
         rows, failed = _run(chosen, Scale(quick=arguments.quick))
@@ -82,6 +88,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             json.dumps({"machine": machine, "rows": as_json(rows)}, indent=1) + "\n"
         )
     return 2 if failed else 0
+
+
+def _named(name: str, known: Mapping[str, Measurement]) -> list[str]:
+    """The measurement of that name, or all that begin with it."""
+    return [name] if name in known else [each for each in known if each.startswith(name + "-")]
 
 
 def _parser() -> argparse.ArgumentParser:

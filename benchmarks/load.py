@@ -154,6 +154,10 @@ class Caller:
         self._request = self.connection.request("POST", "/mcp", message, self._headers)
         return self
 
+    def at(self, connection: Connection) -> Caller:
+        """The same session on another connection."""
+        return Caller(connection, self._headers)
+
     async def call(self) -> bytes:
         """Send it; the body of the answer. Raises `BenchmarkError` for anything but success."""
         answer = await self.connection.send(self._request)

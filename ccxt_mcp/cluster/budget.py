@@ -4,7 +4,8 @@ Owns: the charges that this replica holds, what the store is to be told of them,
 said last. Refuses: who is to have a charge (``limiter``), and when to speak.
 
 What is told late only ever makes the count too high: a charge counts in full until the store hears
-of its answer. Two things would make it too low, and are told in time: a charge whose request has
+of its answer, and for ``transit`` at most. So where there is room enough for everybody, an answer
+is told with whatever is said next, and costs no round trip of its own. Two things would make it too low, and are told in time: a charge whose request has
 not been sent yet, while it waits for something else, is held up every half of ``transit``; and a
 request that was sent long after its charge was taken (a process that slept) counts anew.
 """
@@ -25,6 +26,8 @@ __all__ = ["CommonBudget", "CommonCharge"]
 _SLACK = 0.25
 """Seconds between a charge and its request that need not be told: ``transit`` is that longer."""
 _MOST_UNSAID = 10_000
+_ROOMY = 0.25
+"""Share of the burst that has to be free, else the store hears of an answer at once."""
 _numbers = itertools.count(1)
 """Charges of this process, whose replicas have ids of their own."""
 
@@ -51,7 +54,8 @@ class CommonBudget:
     Args:
         nudge: called when the store is to be told something.
 
-    Mutable: ``_unsaid`` (in order), ``_unsent`` (charges whose request has yet to go), ``_block``
+    Mutable: ``_unsaid`` (in order), ``_answered`` (charges whose answer is told with what is said
+    next, if that is soon), ``_unsent`` (charges whose request has yet to go), ``_block``
     and ``_ban`` (event-loop times that the store has not heard of; 0 for none), ``_told`` (its last
     answer, and when that was asked for), ``_upholding`` (set while anything is unsent),
     ``strikes``.
@@ -67,6 +71,7 @@ class CommonBudget:
         self._part = part
         self._rules = replace(rules, transit=rules.transit + _SLACK)
         self._unsaid: list[Act] = []
+        self._answered: list[CommonCharge] = []
         self._observed = 0.0
         self._unsent: dict[str, CommonCharge] = {}
         self._upholding: asyncio.TimerHandle | None = None
@@ -77,7 +82,7 @@ class CommonBudget:
 
     @property
     def unsaid(self) -> bool:
-        """Whether the store has yet to hear something."""
+        """Whether the store has yet to hear something that cannot wait for company."""
         return bool(self._unsaid or self._observed or self._block or self._ban)
 
     @property
@@ -106,7 +111,8 @@ class CommonBudget:
     def sent(self, charge: CommonCharge) -> None:
         """Its request goes out now."""
         self._unsent.pop(charge.id, None)
-        if self._loop.time() - charge.held > _SLACK:
+        if (now := self._loop.time()) - charge.held > _SLACK:
+            charge.held = now
             self._say(Act(Do.HOLD, charge.id, charge.cost))
 
     def settle(self, charge: CommonCharge) -> None:
@@ -114,7 +120,10 @@ class CommonBudget:
         if charge.open:
             charge.open = False
             self._unsent.pop(charge.id, None)
-            self._say(Act(Do.SETTLE, charge.id))
+            if self._told is not None and self._told[0].room >= _ROOMY * self._rules.burst:
+                self._answered.append(charge)
+            else:
+                self._say(Act(Do.SETTLE, charge.id))
 
     def refund(self, charge: CommonCharge) -> None:
         """Its request was never sent."""
@@ -157,6 +166,10 @@ class CommonBudget:
         """Say what is unsaid, and ask for charges. Raises ``Failure``; all is unsaid again then."""
         now = self._loop.time()
         said, self._unsaid = self._unsaid, []
+        answered, self._answered = self._answered, []
+        # The others have closed by themselves.
+        fresh = [each for each in answered if now - each.held < self._rules.transit]
+        said += [Act(Do.SETTLE, each.id) for each in fresh]
         block, ban = self._block, self._ban
         observed, self._observed = self._observed, 0.0
         acts = [*said]

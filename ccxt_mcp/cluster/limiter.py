@@ -164,6 +164,8 @@ class SharedLimiter:
             # What flew did not drain; now it does, so when the head may go is to be asked again.
             self._due = 0.0
         self._budget.settle(charge)
+        if self._queue:
+            self._plan()
 
     def refund(self, charge: CommonCharge) -> None:
         """The request of this charge was never sent."""
@@ -339,7 +341,8 @@ class SharedLimiter:
         for waiter in waiters[: spent.granted]:
             name = self._places.popleft()
             if waiter.turn.done():
-                # Gone meanwhile.
+                # Gone meanwhile. Left in the queue until it finds out, it would be asked for again.
+                self._queue.remove(waiter.flow, waiter)
                 self._budget.forget(name)
                 continue
             self._queue.serve(waiter.flow, waiter)

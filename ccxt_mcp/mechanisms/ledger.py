@@ -172,6 +172,14 @@ class Ledger:
             return self.used + self.flying
         return max(self._pasts, key=lambda past: past.rule.seconds).held + self.flying
 
+    @property
+    def room(self) -> float:
+        """Units that fit at this moment."""
+        least = self.rules.burst - self.used
+        for past in self._pasts:
+            least = min(least, past.rule.limit - past.held)
+        return max(0.0, least - self.flying)
+
     def advance(self, now: float) -> None:
         """Let time pass until ``now``."""
         sent = self._sent

@@ -323,6 +323,7 @@ class Spent:
         pace: seconds per unit at which the bucket drains now.
         strikes: refusals in a row.
         born: when this budget began to be counted; another text each time it does.
+        room: units that would be granted now; 0 where anybody stands in line.
     """
 
     granted: int
@@ -333,6 +334,7 @@ class Spent:
     pace: float
     strikes: int
     born: str
+    room: float
 
 
 class Budgets(Protocol):

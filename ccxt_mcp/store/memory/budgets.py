@@ -145,6 +145,7 @@ class MemoryBudgets:
             1 / ledger.rate,
             budget.strikes,
             budget.born,
+            0.0 if budget.line else ledger.room,
         )
 
     def _do(

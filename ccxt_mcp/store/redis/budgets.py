@@ -45,7 +45,7 @@ class RedisBudgets:
         args: list[str | float] = [now, *_told(rules), *(_NOTHING if known is None else known)]
         for act in acts:
             args += act
-        granted, wait, outlook, blocked, counted, pace, strikes, born = await self._wire.run(
+        granted, wait, outlook, blocked, counted, pace, strikes, born, room = await self._wire.run(
             _SCRIPT, self._keys.of(place, f"budget:{part}", "ban"), args
         )
         return Spent(
@@ -57,6 +57,7 @@ class RedisBudgets:
             float(pace),
             int(strikes),
             born.decode(),
+            float(room),
         )
 
 

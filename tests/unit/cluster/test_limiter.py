@@ -146,6 +146,40 @@ async def test_a_warm_grant_costs_one_round_trip_and_its_settling_is_told_later(
 
 
 @virtually
+async def test_where_there_is_room_an_answer_is_told_with_the_next_request() -> None:
+    """Told for itself it would be one more round trip of every call that comes alone."""
+    replicas = Replicas(MINUTE)
+    limiter = replicas.limiters[0]
+    for _ in range(10):
+        charge = await limiter.acquire(1.0)
+        limiter.sent(charge)
+        await asyncio.sleep(0.1)
+        limiter.settle(charge)
+        await asyncio.sleep(0.5)
+    assert replicas.trips == 10
+    # Nine were told; the last one ends by itself, and ages from then on.
+    await asyncio.sleep(MINUTE.transit + MINUTE.windows[0].seconds - 4)
+    assert 0 < await replicas.counted() < 10
+    await asyncio.sleep(5)
+    assert await replicas.counted() == 0
+    assert limiter.idle
+
+
+@virtually
+async def test_where_there_is_little_room_the_store_hears_of_an_answer_at_once() -> None:
+    """Otherwise the next replica would wait until the charge ends by itself."""
+    rules = Rules(10.0, 1.0)
+    replicas = Replicas(rules)
+    one, two, _ = replicas.limiters
+    charge = await one.acquire(1.0)
+    one.sent(charge)
+    one.settle(charge)
+    began = replicas.loop.time()
+    two.sent(await two.acquire(1.0))
+    assert replicas.loop.time() - began < 0.25 < rules.transit
+
+
+@virtually
 async def test_who_waits_together_is_asked_for_together() -> None:
     """One by one, 256 sessions at 0.5 ms each would wait for 128 ms."""
     replicas = Replicas(MINUTE)
@@ -323,6 +357,32 @@ async def test_cancel_storms_leave_no_charge_behind() -> None:
     assert [each.waiting for each in replicas.limiters] == [0, 0, 0]
     await asyncio.sleep(120)
     assert all(each.idle for each in replicas.limiters)
+
+
+@virtually
+async def test_who_is_cancelled_while_the_store_is_asked_is_not_asked_for_again() -> None:
+    """With a store that answers without a pause it would be asked for without end, and nothing else
+    would run in this process."""
+    replicas = Replicas(MINUTE)
+    limiter, asked = replicas.limiters[0], 0
+
+    async def at_once(*args: Any) -> Spent:
+        nonlocal asked
+        asked += 1
+        assert asked < 10
+        return await replicas._apply(*args)
+
+    replicas.store.trouble = None
+    replicas.store.budgets.apply = at_once  # type: ignore[method-assign,assignment]
+    task = asyncio.create_task(limiter.acquire(1.0))
+    for _ in range(2):
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+    await asyncio.sleep(0.1)
+    assert task.cancelled()
+    assert asked == 2, "taken, and given back"
+    assert await replicas.counted() == 0.0
 
 
 @virtually

@@ -6,7 +6,7 @@
 --       2 rate, 3 burst, 4 transit, 5 patience, 6 how many windows; then limit and seconds of each;
 --       then what the caller remembers: born ('' for nothing), counted, age, blocked;
 --       then three for each act: what, charge, amount
--- Returns granted, wait, outlook, blocked, counted, pace, strikes, born
+-- Returns granted, wait, outlook, blocked, counted, pace, strikes, born, room
 
 local EPS, SLOTS, SLOWEST, LOOK_AHEAD = 1e-9, 120, 0.2, 3.0
 local max, min = math.max, math.min
@@ -172,6 +172,17 @@ end
 
 local function counted()
   return (longest and longest.held or used) + flying
+end
+
+local function room()
+  if #line > 0 then
+    return 0
+  end
+  local least = burst - used
+  for _, window in ipairs(windows) do
+    least = min(least, window.limit - window.held)
+  end
+  return max(0, least - flying)
 end
 
 local function room_in(window, lacking)
@@ -394,4 +405,5 @@ end
 
 return {
   granted, text(wait), text(outlook), text(max(0, max(blocked, ban) - now)), text(counted()), text(1 / pace), strikes, born,
+  text(room()),
 }
