@@ -90,9 +90,10 @@ class Leases(Protocol):
 
     A lease has at most one holder, a token; it ends when released or when its length has passed
     without ``renew``. Tokens are unique for each claim. On release the first in line whose claim is
-    still alive gets it at once, and its node is told by ``mail``: ``granted <name> <token>`` (words
-    divided by one blank; names hold none). Messages can be lost, so who waits repeats the claim,
-    which is the same claim as long as the token is.
+    still alive gets it at once, for as long as that claim would have lived, and its node is told by
+    ``mail``: ``granted <name> <token>`` (words divided by one blank; names hold none). It repeats
+    the claim then, to have it for a whole length. Messages can be lost, so who waits repeats the
+    claim anyway, which is the same claim as long as the token is.
 
     A store that was found empty grants nothing for one ``length``: whoever held a lease that was
     forgotten has noticed by then. Claims stand in line meanwhile.
