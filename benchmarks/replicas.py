@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -38,7 +39,7 @@ from ccxt_mcp.simulation import SimulatedExchange, SimulationConfig, Venue
 from ccxt_mcp.simulation.accounts import derive_keys
 from ccxt_mcp.simulation.counters import Counters
 
-__all__ = ["Seen", "main", "soak"]
+__all__ = ["Seen", "Witness", "main", "outcome_of", "soak"]
 
 _RETRYABLE = {code.value for code, info in CODES.items() if info.retryable} - {
     Code.SESSION_NOT_FOUND.value
@@ -75,16 +76,20 @@ class Seen:
 _KEY: ContextVar[str | None] = ContextVar("key", default=None)
 
 
-class _Witness(Counters):
-    """Counters that know how many requests of one key are under way at once."""
+class Witness(Counters):
+    """Counters that know how many requests of one key are under way at once; of those keys that
+    ``counts`` says."""
 
-    def __init__(self, seen: Seen) -> None:
+    def __init__(self, seen: Seen, counts: Callable[[str], bool] = lambda key: True) -> None:
         super().__init__()
         self._seen = seen
+        self._counts = counts
         self._of_key: Counter[str] = Counter()
 
     def begin(self, route: str, key: str | None) -> None:
         super().begin(route, key)
+        if key is not None and not self._counts(key):
+            key = None
         _KEY.set(key)
         if key is not None:
             self._of_key[key] += 1
@@ -268,10 +273,11 @@ class _Workflow:
             return f"HTTP {status}"
         if status != 200:
             return f"WRONG HTTP {status}: {text[:300]}"
-        return _outcome(text)
+        return outcome_of(text)
 
 
-def _outcome(text: str) -> str:
+def outcome_of(text: str) -> str:
+    """What became of a call: `ok`, the code of a retryable failure, a cut stream, or WRONG."""
     if text.startswith("{"):
         messages = [text]
     else:
@@ -331,7 +337,7 @@ async def soak(
         store = await stack.enter_async_context(StoreServer())
         config = SimulationConfig(rate_limit=None, latency_ms=20, jitter_ms=40, seed=seed)
         sim = await stack.enter_async_context(SimulatedExchange(config, venue=venue))
-        sim.counters = _Witness(seen)
+        sim.counters = Witness(seen)
         http = await stack.enter_async_context(
             aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0, force_close=True),
