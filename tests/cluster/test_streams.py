@@ -10,7 +10,7 @@ import pytest
 from ccxt_mcp.cluster import node
 from ccxt_mcp.settings import Settings
 from ccxt_mcp.store.protocol import Store
-from ccxt_mcp.transport import following, responder
+from ccxt_mcp.transport import following, mirrors, responder
 from tests.cluster.replicas import Replicas, replicas, sessions_of
 from tests.unit.transport.asgi import Request
 from tests.unit.transport.talker import Talker, call, opened, post, resume, steps
@@ -89,6 +89,30 @@ async def test_a_call_whose_client_reads_on_elsewhere_is_not_given_up(
         await again.done()
         assert steps(again) == ["say"]
         assert talker.cancelled == 0
+
+
+async def test_an_answer_that_the_store_did_not_take_is_told_as_soon_as_it_does(
+    stores: Callable[[], Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was said in that moment was missing from the log for good: who read on elsewhere waited
+    for it until the replica forgot the call, five minutes, and was told that it had died."""
+    monkeypatch.setattr(following, "LOOK", 60.0)
+    monkeypatch.setattr(mirrors, "_AGAIN", 0.05)
+    async with talking(stores) as (talker, router):
+        session, request = await begun(router, talker)
+        request.leave()
+        router.only = 1
+        again = resume(router, session, request.ids()[-1])
+        await again.until(b": open")
+        router.stores[0].dead = True
+        talker.tell(2, None)
+        async with asyncio.timeout(5):
+            while any(s.running for s in sessions_of(router)):
+                await asyncio.sleep(0.001)
+        router.stores[0].dead = False
+        async with asyncio.timeout(5):
+            await again.done()
+        assert steps(again) == [2, "say"]
 
 
 async def test_a_client_that_leaves_the_other_replica_starts_the_window(
