@@ -220,3 +220,66 @@ async def test_the_own_stream_is_open_at_one_replica_and_spoken_on_by_all(
         router.only = 2
         await Request(router, "DELETE", mcp_session_id=session).done()
         await again.done()
+
+
+async def test_the_own_stream_of_a_dead_replica_is_read_on_where_it_ended(
+    stores: Callable[[], Store],
+) -> None:
+    """No event is lost or doubled, whether or not there is one to come."""
+    async with talking(stores) as (_, router):
+        router.only = 0
+        session = await opened(router)
+        listening = Request(router, "GET", mcp_session_id=session)
+        await listening.until(b"data:\n\n")
+        router.only = 1
+        await post(router, session, call("announce")).done()
+        await listening.until(b"list_changed")
+        await router.kill(0)
+        listening.leave()
+        await post(router, session, call("announce")).done()
+        router.only = 2
+        second = resume(router, session, listening.ids()[-1])
+        await second.until(b"list_changed")
+        second.leave()
+        await second.done()
+        third = resume(router, session, second.ids()[-1])
+        await third.until(b": open")
+        router.only = 1
+        await post(router, session, call("announce")).done()
+        await third.until(b"list_changed")
+        numbers = [
+            [int(each.partition("~")[2], 16) for each in one.ids()]
+            for one in (listening, second, third)
+        ]
+        assert [len(each) for each in numbers] == [2, 1, 1]
+        told = [number for each in numbers for number in each]
+        assert told == sorted(set(told))
+        third.leave()
+        await third.done()
+
+
+async def test_an_answer_that_comes_twice_through_two_replicas_is_taken_once(
+    stores: Callable[[], Store],
+) -> None:
+    async with talking(stores) as (_, router):
+        router.only = 0
+        session = await opened(router)
+        request = post(router, session, call("ask"))
+        (question,) = await asked(request)
+        answers = []
+        for at in (1, 2):
+            router.only = at
+            answers.append(post(router, session, accepted(question)))
+        assert [(await each.done()).status for each in answers] == [202, 202]
+        await request.done()
+        assert reply(request) == "accept {'name': 'Ann'}"
+        router.only = 0
+        again = post(router, session, call("ask", 2))
+        (other,) = await asked(again)
+        assert other["id"] != question["id"]
+        # What answered the first question is no answer to the second.
+        router.only = 1
+        assert (await post(router, session, accepted(question)).done()).status == 202
+        assert not again.ended.is_set()
+        await post(router, session, accepted(other)).done()
+        assert reply(await again.done()) == "accept {'name': 'Ann'}"
