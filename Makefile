@@ -88,7 +88,7 @@ format: $(VENV)/dev ## mend the style
 bench: $(VENV)/dev ## measure against the references of the same run
 	$(BIN)/python -m benchmarks $(ARGS)
 
-soak: $(VENV)/dev ## load with faults, a hanging exchange, limits at full speed, a fuzz, sessions in disorder, floods, a stop under load, the client through restarts, replicas with a faulty store
+soak: $(VENV)/dev ## load with faults, a hanging exchange, limits at full speed, a fuzz, sessions in disorder, floods, a stop under load, the client through restarts, replicas that are killed, a faulty store
 	$(BIN)/python -m benchmarks.soak --seconds 120 $(ARGS)
 	$(BIN)/python -m benchmarks.soak --hang
 	$(BIN)/python -m benchmarks.soak_limits --seconds 60 --sessions 64
@@ -101,6 +101,7 @@ soak: $(VENV)/dev ## load with faults, a hanging exchange, limits at full speed,
 	$(BIN)/python -m benchmarks.flood --kind nameless --calls 2000
 	$(BIN)/python -m benchmarks.stopping --sessions 40
 	$(BIN)/python -m benchmarks.pool --calls 1000
+	$(BIN)/python -m benchmarks.replicas --seconds 60
 	$(BIN)/python -m benchmarks.store_faults --seconds 10
 
 lock: $(VENV)/dev ## resolve the dependencies anew

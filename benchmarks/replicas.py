@@ -134,6 +134,13 @@ class _Replica:
                             return
                 await asyncio.sleep(0.1)
 
+    async def sleep(self, seconds: float) -> None:
+        """Stand still in the middle of whatever it does, with all its connections."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+        await asyncio.sleep(seconds)
+        self._process.send_signal(signal.SIGCONT)
+
     async def stop(self, how: signal.Signals) -> int | None:
         process = self._process
         if process is None or process.returncode is not None:
@@ -322,10 +329,14 @@ async def soak(
     workflows: int = 200,
     replicas: int = 3,
     every: float = 3.0,
+    pause: bool = False,
     rolling: int = 20,
     seed: int = 1,
 ) -> Seen:
-    """Kills for so many seconds, then a rolling restart under ``rolling`` client workflows."""
+    """Kills for so many seconds, then a rolling restart under ``rolling`` client workflows.
+
+    With ``pause`` replicas are not killed but stand still for longer than a lease lasts, and go on.
+    """
     seen = Seen()
     venue = Venue(seed=7)
     names = [f"a{number}" for number in range(workflows)]
@@ -358,7 +369,7 @@ async def soak(
             site = web.TCPSite(runner, "127.0.0.1", 0)
             await site.start()
             router.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-            await _kills(seen, found, http, router.url, seconds, workflows, every, seed)
+            await _kills(seen, found, http, router.url, seconds, workflows, every, pause, seed)
             await _rolling(seen, found, http, router.url, rolling)
         finally:
             for each in found:
@@ -378,6 +389,7 @@ async def _kills(
     seconds: float,
     workflows: int,
     every: float,
+    pause: bool,
     seed: int,
 ) -> None:
     all_of_them = [_Workflow(seen, http, url, number, seed) for number in range(workflows)]
@@ -394,8 +406,11 @@ async def _kills(
             if len(up) < 2:
                 continue
             replica = dice.choice(up)
-            await replica.stop(signal.SIGKILL)
             seen.kills += 1
+            if pause:
+                await replica.sleep(dice.uniform(5.0, 10.0))
+                continue
+            await replica.stop(signal.SIGKILL)
             starting.add(asyncio.create_task(replica.start(http)))
         await asyncio.gather(*starting)
 
@@ -444,6 +459,7 @@ def main() -> int:
     parser.add_argument("--workflows", type=int, default=200)
     parser.add_argument("--replicas", type=int, default=3)
     parser.add_argument("--every", type=float, default=3.0, help="seconds between kills")
+    parser.add_argument("--pause", action="store_true", help="stop and continue, do not kill")
     parser.add_argument("--rolling", type=int, default=20, help="client workflows that restart")
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
@@ -453,6 +469,7 @@ def main() -> int:
             workflows=given.workflows,
             replicas=given.replicas,
             every=given.every,
+            pause=given.pause,
             rolling=given.rolling,
             seed=given.seed,
         )

@@ -135,14 +135,16 @@ class _Poller:
                 value = await self.topic.ask()
             except Over as over:
                 self._end(over.failure)
-                return
             except Failure as failure:
                 failures += 1
                 # A bound on the exponent, too: floats end at 2 ** 1023.
                 pause = min(pause * 2.0 ** min(failures, 20), max(pause, LONGEST_PAUSE))
                 pause = max(pause, failure.retry_after or 0.0)
                 self._failed(failure)
-            except Exception:
+            except (Exception, asyncio.CancelledError) as error:
+                # A cancellation may be that of what was waited for, which ends no poller.
+                if isinstance(error, asyncio.CancelledError) and self.task.cancelling():
+                    raise
                 failures += 1
                 _log.exception("a poll failed unexpectedly")
                 pause = max(pause, LONGEST_PAUSE)
@@ -150,6 +152,9 @@ class _Poller:
             else:
                 failures = 0
                 await self._answered(value)
+            # Also where a question took no notice of being cancelled.
+            if not self.watches:
+                return
             await asyncio.sleep(pause)
 
     async def _answered(self, value: bytes) -> None:

@@ -359,7 +359,11 @@ class Settings(BaseModel):
         le=86_400,
     )
     max_subscriptions: Annotated[int, Number] = _count(
-        5000, "Subscriptions to resources in all.", 1, 1_000_000, "subscriptions"
+        5000,
+        "Subscriptions to resources in all; one caller (token and address) gets at most half.",
+        1,
+        1_000_000,
+        "subscriptions",
     )
     max_subscriptions_per_session: Annotated[int, Number] = _count(
         50,

@@ -21,7 +21,7 @@ from ccxt_mcp.transport.kernel import Reply, answer, cancelled, notify, refused
 from ccxt_mcp.transport.refusal import Refusal
 from ccxt_mcp.transport.responder import Responder
 from ccxt_mcp.transport.resuming import Resumable
-from ccxt_mcp.transport.session import Session
+from ccxt_mcp.transport.session import SESSION_ENDED, Session
 from ccxt_mcp.transport.wire import Message
 
 __all__ = ["Answering"]
@@ -101,9 +101,12 @@ class Answering:
     ) -> None:
         """Serve a batch that owes an answer, each request of it as if it had come by itself."""
         gone = False
+        ended: str | None = None
         running: set[Interruption] = set()
 
         def end(reason: str) -> None:
+            nonlocal ended
+            ended = reason
             for interruption in list(running):
                 interruption.interrupt(reason)
 
@@ -112,17 +115,21 @@ class Answering:
             gone = True
             end(_LEFT)
 
-        async def one(message: Message) -> bytes | None:
+        async def one(message: Message, turn: batch.Turn) -> bytes | None:
             assert message.id is not None
+            if session.closed or ended is not None:
+                return None if gone else cancelled(message, ended or SESSION_ENDED).body
             interruption = session.begin(message.id)
             running.add(interruption)
             reply: Reply | None = None
             try:
+                # Around the wait for its turn, too: what has not begun can be cancelled as well.
                 with interruption:
-                    try:
-                        reply = await self._reply(session, message, scope, responder)
-                    except Refusal as refusal:
-                        reply = refused(refusal)
+                    async with turn:
+                        try:
+                            reply = await self._reply(session, message, scope, responder)
+                        except Refusal as refusal:
+                            reply = refused(refusal)
             finally:
                 running.discard(interruption)
                 session.finish(message.id, interruption)

@@ -9,8 +9,8 @@ enough: a few bytes of requests could ask for any amount of memory otherwise.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import nullcontext
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any
 
@@ -26,6 +26,7 @@ __all__ = [
     "MAX_BATCH",
     "Budget",
     "Entry",
+    "Turn",
     "entries",
     "refuse",
     "requests_in",
@@ -43,6 +44,10 @@ MAX_ANSWER = 1_048_576
 
 Entry = Message | Refusal
 """One message of a batch, or why it is none."""
+
+Turn = AbstractAsyncContextManager[None]
+"""Entered when it is a request's turn; left when its reply is made. Raises ``Failure`` where it is
+not to begin."""
 
 
 class Budget:
@@ -117,13 +122,14 @@ def refuse(spoken: str | None) -> Refusal:
 async def serve(
     batch: list[Entry],
     responder: Responder,
-    answer: Callable[[Message], Awaitable[bytes | None]],
+    answer: Callable[[Message, Turn], Awaitable[bytes | None]],
     notify: Callable[[Message], Awaitable[None]],
 ) -> bool:
     """Carry out a batch that owes an answer, and send that.
 
     Args:
-        answer: serves one request; None where nobody wants its reply.
+        answer: serves one request in its turn, and can be told while it waits for that that it is
+            not wanted any more; None where nobody wants its reply.
         notify: acts on a notification or an answer of the client's.
 
     Returns:
@@ -136,16 +142,20 @@ async def serve(
     # replies are made beyond what the budget allows.
     others = asyncio.Lock()
 
+    @asynccontextmanager
+    async def turn(message: Message) -> AsyncIterator[None]:
+        async with nullcontext() if message.method == "tools/call" else others:
+            budget.check()
+            yield
+
     async def one(message: Message) -> None:
         nonlocal answered
         # Of this task alone, and of what the request does in it.
         BUDGET.set(budget)
-        async with nullcontext() if message.method == "tools/call" else others:
-            try:
-                budget.check()
-                reply = await answer(message)
-            except Failure as failure:
-                reply = _not_begun(message, failure)
+        try:
+            reply = await answer(message, turn(message))
+        except Failure as failure:
+            reply = _not_begun(message, failure)
         if reply is not None:
             answered = True
             budget.left -= len(reply)

@@ -78,7 +78,8 @@ class _Headers:
             elif name == b"mcp-protocol-version":
                 found.protocol_version = value
             elif name == b"last-event-id":
-                found.last_event_id = value.decode("latin-1")
+                # An empty one is none: so an event source says that it has seen nothing yet.
+                found.last_event_id = value.decode("latin-1") or None
         return found
 
 

@@ -73,6 +73,7 @@ class Registry:
         self.quota = quota or Quota()
         # Subscriptions that are streams of their own; each adds and removes itself.
         self.listeners: set[Listener] = set()
+        self._streams_closed = False
         self._replay = replay
         self.room = Room(replay.total)
         self._max_sessions = max_sessions
@@ -150,9 +151,17 @@ class Registry:
             self._lanes[session.key] = session.lane
         session.end()
 
+    def listen(self, listener: Listener) -> None:
+        """A stream of subscriptions begins; it ends at once where the streams have been closed
+        since it was asked for."""
+        self.listeners.add(listener)
+        if self._streams_closed:
+            listener.close()
+
     def close_streams(self) -> None:
         """End the sessions' own streams and those of subscriptions, and waiting for their clients'
         answers: the server is stopping, the sessions are not ended."""
+        self._streams_closed = True
         for listener in self.listeners:
             listener.close()
         for session in self._sessions.values():

@@ -22,7 +22,7 @@ from ccxt_mcp.mechanisms.lane import Lane
 from ccxt_mcp.model import Principal
 from ccxt_mcp.transport.asking import Asking
 from ccxt_mcp.transport.events import Events, Replay
-from ccxt_mcp.transport.room import Room
+from ccxt_mcp.transport.room import Caller, Room
 from ccxt_mcp.transport.stream import Standing
 from ccxt_mcp.transport.subscriptions import Quota, Subscriptions
 from ccxt_mcp.transport.track import Track
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SESSION",
+    "SESSION_ENDED",
     "Kind",
     "PlainRequest",
     "Session",
@@ -41,6 +42,9 @@ __all__ = [
     "percentiles",
     "utc",
 ]
+
+SESSION_ENDED = "The session was ended"
+"""Why what a session had under way has ended with it."""
 
 _LATENCIES = 64
 """How many latencies are kept for the percentiles: 256 bytes a session."""
@@ -230,15 +234,15 @@ class Session:
         """Begin a stream whose events are kept; see ``Events.open``."""
         if self.events is None:
             if self.part is None:
-                self.events = Events(self.replay, *self._kept_in())
+                self.events = Events(self.replay, self._room(), self._caller)
             else:
-                self.events = self.part.events(*self._kept_in())
+                self.events = self.part.events(self._room(), self._caller)
             if self.closed:
                 self.events.close()
         return self.events.open(abandoned, owed)
 
-    def _kept_in(self) -> tuple[Room, tuple[str, str | None]]:
-        return self.room or Room(self.replay.total), (self.principal.name, self.client_ip)
+    def _room(self) -> Room:
+        return self.room or Room(self.replay.total)
 
     def questions(self) -> Asking:
         """What the client was asked and has not answered."""
@@ -249,7 +253,9 @@ class Session:
     def subscribed(self, quota: Quota) -> Subscriptions:
         """What its client has subscribed to, within these bounds."""
         if self.subscriptions is None:
-            self.subscriptions = Subscriptions(quota, self._say_once)
+            self.subscriptions = Subscriptions(quota, self._caller, self._say_once)
+            if self.closed:
+                self.subscriptions.end()
         return self.subscriptions
 
     def heard(self) -> None:
@@ -261,6 +267,11 @@ class Session:
         """A connection has ended; perhaps the one that read the session's own stream."""
         if self.subscriptions is not None and not self.listening:
             self.subscriptions.pause()
+
+    @property
+    def _caller(self) -> Caller:
+        """With whom what it keeps and takes counts together."""
+        return (self.principal.name, self.client_ip)
 
     def _say_once(self, message: bytes) -> bool:
         if self.stream is None:
@@ -279,10 +290,10 @@ class Session:
         if self.subscriptions is not None:
             self.subscriptions.end()
         if self.asking is not None:
-            self.asking.end("The session was ended")
+            self.asking.end(SESSION_ENDED)
         for same in list(self.running.values()):
             for interruption in list(same):
-                interruption.interrupt("The session was ended")
+                interruption.interrupt(SESSION_ENDED)
         if self.stream is not None:
             self.stream.close()
         if self.events is not None:

@@ -35,6 +35,7 @@ from mcp_types import (
 )
 
 from ccxt_mcp.errors import Failure
+from ccxt_mcp.model import CALLER
 from ccxt_mcp.transport.registry import REGISTRY, Registry
 from ccxt_mcp.transport.session import SESSION, Session
 from ccxt_mcp.transport.subscriptions import Changes, Listener
@@ -82,18 +83,19 @@ class _Subscribing:
         asked = list(dict.fromkeys(map(str, params.notifications.resource_subscriptions or ())))
         # A stream counts even where it watches nothing.
         count = max(1, len(asked))
+        caller = (CALLER.get().principal.name, CALLER.get().client_ip)
         try:
-            registry.quota.take(count)
+            registry.quota.take(caller, count)
         except Failure as failure:
             raise self._refuse(asked[0] if asked else "", failure) from None
         listener = Listener()
-        registry.listeners.add(listener)
+        registry.listen(listener)
         try:
             refused = await self._watch_all(listener, asked)
             return await _tell(ctx, listener, asked, refused)
         finally:
             registry.listeners.discard(listener)
-            registry.quota.give(count)
+            registry.quota.give(caller, count)
             listener.end()
 
     async def _watch_all(self, listener: Listener, asked: list[str]) -> dict[str, MCPError]:

@@ -12,11 +12,13 @@ between is found by the watch when it goes on.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from typing import Protocol
 
 from ccxt_mcp.errors import Code, Failure
 from ccxt_mcp.transport.refusal import encode
+from ccxt_mcp.transport.room import Caller
 
 __all__ = ["Changes", "Listener", "Quota", "Subscriptions", "Watch"]
 
@@ -47,21 +49,25 @@ class Changes(Protocol):
 
 
 class Quota:
-    """How many subscriptions there may be. Mutable: ``taken`` (never negative).
+    """How many subscriptions there may be. One caller gets at most half of them, so that it cannot
+    keep everybody else from subscribing.
+
+    Mutable: ``taken`` (never negative), ``_of_caller`` (its parts; who has none is not in it).
 
     Args:
         each: of one session, or one stream.
         most: in all.
     """
 
-    __slots__ = ("_each", "_most", "taken")
+    __slots__ = ("_each", "_most", "_of_caller", "taken")
 
     def __init__(self, each: int = 50, most: int = 5000) -> None:
         self._each = each
         self._most = most
+        self._of_caller: Counter[Caller] = Counter()
         self.taken = 0
 
-    def take(self, count: int, held: int = 0) -> None:
+    def take(self, caller: Caller, count: int, held: int = 0) -> None:
         """Take ``count`` where ``held`` are taken already.
 
         Raises:
@@ -75,6 +81,14 @@ class Quota:
                 " on the server.",
                 retryable=False,
             )
+        share = (self._most + 1) // 2
+        if self._of_caller[caller] + count > share:
+            raise Failure(
+                Code.OVERLOADED,
+                f"One caller has at most {share} of the server's {self._most} subscriptions",
+                hint="Try again later, or raise `max_subscriptions` on the server.",
+                retry_after=5.0,
+            )
         if self.taken + count > self._most:
             raise Failure(
                 Code.OVERLOADED,
@@ -83,10 +97,14 @@ class Quota:
                 retry_after=5.0,
             )
         self.taken += count
+        self._of_caller[caller] += count
 
-    def give(self, count: int) -> None:
+    def give(self, caller: Caller, count: int) -> None:
         """Give back what was taken."""
         self.taken -= count
+        self._of_caller[caller] -= count
+        if not self._of_caller[caller]:
+            del self._of_caller[caller]
 
 
 class Subscriptions:
@@ -94,22 +112,24 @@ class Subscriptions:
 
     Args:
         quota: the bounds, shared by all sessions.
+        caller: whose session it is.
         say: says a message on the session's own stream unless an equal one waits there; False where
             there is no stream.
 
     Mutable: ``_watches`` (at work exactly while ``_heard``, but for the moment of their making),
-    ``_making`` (how many are being made), ``_unsaid`` (addresses that changed while there was no
-    stream), ``_ended`` (never unset). Each watch, and each that is being made, has its part of the
-    quota.
+    ``_making`` (those that are being made, with their addresses; None once that is not wanted any
+    more), ``_unsaid`` (addresses that changed while there was no stream), ``_ended`` (never unset).
+    Each watch, and each that is being made, has its part of the quota.
     """
 
-    __slots__ = ("_ended", "_heard", "_making", "_quota", "_say", "_unsaid", "_watches")
+    __slots__ = ("_caller", "_ended", "_heard", "_making", "_quota", "_say", "_unsaid", "_watches")
 
-    def __init__(self, quota: Quota, say: Callable[[bytes], bool]) -> None:
+    def __init__(self, quota: Quota, caller: Caller, say: Callable[[bytes], bool]) -> None:
         self._quota = quota
+        self._caller = caller
         self._say = say
         self._watches: dict[str, Watch] = {}
-        self._making = 0
+        self._making: dict[object, str | None] = {}
         self._unsaid: set[str] = set()
         self._heard = self._ended = False
 
@@ -128,30 +148,35 @@ class Subscriptions:
         """
         if uri in self._watches:
             return
-        self._quota.take(1, len(self._watches) + self._making)
-        self._making += 1
+        self._quota.take(self._caller, 1, len(self._watches) + len(self._making))
+        made = object()
+        self._making[made] = uri
         self._heard = heard
         kept = False
         watch: Watch | None = None
         message = _updated(uri)
         try:
             watch = await changes.watch(uri, lambda: self._changed(uri, message))
-            if not self._ended and uri not in self._watches:
+            wanted = not self._ended and self._making[made] is not None
+            if wanted and uri not in self._watches:
                 self._watches[uri] = watch
                 kept = True
         finally:
-            self._making -= 1
+            del self._making[made]
             if not kept:
-                self._quota.give(1)
+                self._quota.give(self._caller, 1)
             if watch is not None and not (kept and self._heard):
                 watch.stop()
 
     def remove(self, uri: str) -> None:
-        """Unsubscribe; without effect where there is no subscription."""
+        """Unsubscribe, also from what is being subscribed to; without effect where that is not."""
+        for made, address in self._making.items():
+            if address == uri:
+                self._making[made] = None
         watch = self._watches.pop(uri, None)
         if watch is not None:
             watch.stop()
-            self._quota.give(1)
+            self._quota.give(self._caller, 1)
             self._unsaid.discard(uri)
 
     def resume(self) -> None:

@@ -181,7 +181,10 @@ class Track:
     def push_once(self, message: bytes) -> None:
         """Say it in the place of an equal message that is kept, if there is one. Unread, that would
         say the same; read, it shall not push out what else is kept. One that is just being sent
-        goes its way, and this one follows: its client may have acted on it a moment ago."""
+        goes its way, and this one follows: its client may have acted on it a moment ago. After the
+        end, to nobody; the one that is kept stays."""
+        if self.ended:
+            return
         end = b"\ndata: " + message + b"\n\n"
         for place, (_, event) in enumerate(self.kept):
             if event.endswith(end):

@@ -25,6 +25,7 @@ EXCEPTIONS = {
     "test_asking.py::test_the_end_of_the_session_ends_the_question": _INSIDE,
     "test_asking.py::test_draining_ends_questions_and_lets_no_more_be_asked": _INSIDE,
     "test_batches.py::test_a_client_that_leaves_ends_all_of_its_batch": _INSIDE,
+    "test_batches.py::test_what_comes_to_be_after_its_sessions_end_does_not_begin": _INSIDE,
     "test_batches.py::test_each_request_of_a_batch_is_counted_until_it_is_answered": _INSIDE,
     "test_resuming.py::test_a_quick_answer_keeps_nothing": _INSIDE,
     "test_resuming.py::test_a_client_that_leaves_before_any_event_ends_its_call": _INSIDE,

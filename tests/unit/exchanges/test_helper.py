@@ -30,10 +30,13 @@ MARKETS = "GET /api/v3/exchangeInfo"
 
 
 def children() -> list[psutil.Process]:
+    """This process's, without the store's server that other tests have it keep."""
     return [
         each
         for each in psutil.Process().children()
-        if each.is_running() and each.status() != psutil.STATUS_ZOMBIE
+        if each.is_running()
+        and each.status() != psutil.STATUS_ZOMBIE
+        and not each.name().startswith(("redis", "valkey"))
     ]
 
 

@@ -19,7 +19,7 @@ class Source:
 
     def __init__(self) -> None:
         self.value = b"a"
-        self.failure: Exception | None = None
+        self.failure: BaseException | None = None
         self.asked: list[float] = []
         self.hanging = False
         self.cancelled = 0
@@ -154,6 +154,34 @@ def test_the_last_to_leave_ends_the_question_that_is_under_way() -> None:
     run(main())
 
 
+@pytest.mark.parametrize("outcome", [b"b", unavailable(), RuntimeError("late")])
+def test_a_question_that_cannot_be_cancelled_is_the_last_one(outcome: bytes | Exception) -> None:
+    """The cancellation is used up then: the poller would go on asking, for nobody and for ever, and
+    the server's end would wait for it."""
+
+    async def main() -> None:
+        polling, source = Polling(), Source()
+        watch = await watching(polling, source)
+
+        async def stubborn() -> bytes:
+            try:
+                return await source()
+            except asyncio.CancelledError:
+                if isinstance(outcome, Exception):
+                    raise outcome from None
+                return outcome
+
+        watch.stop()
+        source.hanging = True
+        again = polling.watch(Topic("k", INTERVAL, stubborn), lambda: None)
+        again.start()
+        await asyncio.sleep(1)
+        again.stop()
+        await nothing_left(polling)
+
+    run(main())
+
+
 def test_a_watcher_that_pauses_hears_of_a_change_made_meanwhile_once() -> None:
     """It would be lost otherwise: a client whose stream was cut for a second would never hear of
     its order's end."""
@@ -230,13 +258,17 @@ def test_an_exchange_that_says_when_is_not_asked_before() -> None:
     run(main())
 
 
-def test_a_fault_of_ours_ends_no_poller(caplog: pytest.LogCaptureFixture) -> None:
-    """Its watchers would believe for ever that nothing changes."""
+@pytest.mark.parametrize("fault", [RuntimeError("a fault"), asyncio.CancelledError()])
+def test_a_fault_of_ours_ends_no_poller(
+    caplog: pytest.LogCaptureFixture, fault: BaseException
+) -> None:
+    """Its watchers would believe for ever that nothing changes. A cancellation is one, too, if it
+    is not the poller's: what it waits for is shared with others, and can be ended by them."""
 
     async def main() -> None:
         polling, source, told = Polling(), Source(), Counted()
         watch = await watching(polling, source, told)
-        source.failure = RuntimeError("a fault")
+        source.failure = fault
         await asyncio.sleep(2 * INTERVAL)
         source.failure, source.value = None, b"b"
         await asyncio.sleep(LONGEST_PAUSE)

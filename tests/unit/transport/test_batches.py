@@ -37,6 +37,13 @@ async def handshake(client: httpx.AsyncClient, version: str = BATCHING) -> dict[
     return {"Mcp-Session-Id": answer.headers["mcp-session-id"]}
 
 
+def said(request: Request) -> list[dict[str, Any]]:
+    """The replies in a batch's answer."""
+    replies = json.loads(request.body)
+    assert isinstance(replies, list)
+    return replies
+
+
 async def test_the_requests_of_a_batch_are_answered_as_one_array() -> None:
     async with toy_client() as (_, client):
         headers = await handshake(client)
@@ -206,6 +213,66 @@ async def test_the_end_of_the_session_ends_its_batch() -> None:
         await request.done()
         codes = [each["error"]["code"] for each in json.loads(request.body)]
         assert codes == [-32800, -32800]
+
+
+@pytest.mark.parametrize("way", ["leaves", "DELETE", "cancels"])
+async def test_what_waits_for_its_turn_in_a_batch_does_not_begin_when_nobody_wants_it(
+    way: str,
+) -> None:
+    """It would be done all the same, one after the other, for a client that is gone or in the name
+    of a session that has ended."""
+    began: list[str] = []
+    waits, go = asyncio.Event(), asyncio.Event()
+
+    async def read(
+        ctx: ServerRequestContext[Any], params: types.ReadResourceRequestParams
+    ) -> types.ReadResourceResult:
+        began.append(str(params.uri))
+        waits.set()
+        await go.wait()
+        return types.ReadResourceResult(contents=[])
+
+    app = served(Settings(), Server("reads", on_read_resource=read))
+    async with app.router.lifespan_context(app):
+        session = await opened(app, BATCHING)
+        batch = [
+            {"jsonrpc": "2.0", "id": n, "method": "resources/read", "params": {"uri": f"a://{n}"}}
+            for n in range(5)
+        ]
+        request = post(app, session, batch)
+        await waits.wait()
+        for _ in range(50):
+            await asyncio.sleep(0)
+        if way == "leaves":
+            request.leave()
+        elif way == "DELETE":
+            await Request(app, "DELETE", mcp_session_id=session).done()
+        else:
+            for n in range(1, 5):
+                told = {"method": "notifications/cancelled", "params": {"requestId": n}}
+                await post(app, session, {"jsonrpc": "2.0", **told}).done()
+            go.set()
+        await request.done()
+        assert began == ["a://0"]
+        if way != "leaves":
+            codes = {each["id"]: each.get("error", {}).get("code") for each in said(request)}
+            first = None if way == "cancels" else -32800
+            assert codes == {0: first, 1: -32800, 2: -32800, 3: -32800, 4: -32800}
+
+
+async def test_what_comes_to_be_after_its_sessions_end_does_not_begin() -> None:
+    """A batch is begun one request per step of the loop: between two of them the session can end,
+    and what is made for it then nobody ends any more."""
+    async with talking() as (talker, app):
+        session = await opened(app, BATCHING)
+        (record,) = sessions(app)
+        request = post(app, session, [call("say", number) for number in range(50)])
+        await talker.started.wait()
+        assert len(record.running) < 50
+        app.state.registry.close(record)
+        await request.done()
+        assert {each["error"]["code"] for each in said(request)} == {-32800}
+        assert record.usage.calls <= 1
 
 
 async def test_a_draining_server_takes_no_batch_but_answers() -> None:

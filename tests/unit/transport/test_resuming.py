@@ -372,6 +372,17 @@ async def test_the_sessions_own_stream_keeps_what_comes_while_nobody_reads_it() 
         assert anew.events() == []
 
 
+async def test_an_empty_id_is_none() -> None:
+    """An event source that was told no id yet has an empty one, and some send it."""
+    async with talking() as (_, app):
+        session = await opened(app)
+        stream = resume(app, session, "")
+        await stream.until(b": open")
+        assert stream.status == 200
+        stream.leave()
+        await stream.done()
+
+
 async def test_an_id_of_another_session_is_refused() -> None:
     """Ids that are numbers alone would name a stream of the asking session."""
     async with talking() as (talker, app):
@@ -382,7 +393,7 @@ async def test_an_id_of_another_session_is_refused() -> None:
             requests.append(await post(app, session, call("say")).done())
         theirs = requests[1].ids()
         tag = requests[0].ids()[0].partition("-")[0]
-        malformed = ["", "x", f"{tag}", f"{tag}-1", f"{tag}-9-1", f"{tag}-1-99", f"{tag}-0-0"]
+        malformed = ["x", f"{tag}", f"{tag}-1", f"{tag}-9-1", f"{tag}-1-99", f"{tag}-0-0"]
         for event_id in [*theirs, *malformed, "ÿ", tag + "-1" * 500]:
             refused = await resume(app, one, event_id).done()
             assert refused.status == 400, event_id

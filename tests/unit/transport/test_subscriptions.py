@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from starlette.applications import Starlette
 
+from ccxt_mcp.errors import Failure
+from ccxt_mcp.model import ANONYMOUS
 from ccxt_mcp.transport import responder
 from ccxt_mcp.transport.subscriptions import Quota, Subscriptions
 from tests.unit.transport.asgi import Request
@@ -23,6 +25,7 @@ from tests.unit.transport.changing import (
     updates,
 )
 from tests.unit.transport.talker import opened, resume
+from tests.unit.transport.test_registry import registry
 
 A, B = "test://a", "test://b"
 
@@ -269,13 +272,23 @@ async def test_two_requests_for_one_address_at_once_watch_it_once() -> None:
 async def test_a_watch_that_comes_after_its_sessions_end_is_stopped() -> None:
     """It is there in the same moment: too late for the end, too early for the cancellation."""
     changing, quota = Changing(), Quota()
-    subscriptions = Subscriptions(quota, lambda message: True)
+    subscriptions = Subscriptions(quota, ("", None), lambda message: True)
     adding = asyncio.create_task(subscriptions.add("test://slow/a", changing, heard=True))
     await changing.asked.wait()
     changing.go.set()
     subscriptions.end()
     await adding
     assert quota.taken == len(subscriptions) == changing.at_work("test://slow/a") == 0
+
+
+async def test_a_session_that_has_ended_takes_no_subscription() -> None:
+    """Nobody would end it: its place would be taken for as long as the server runs."""
+    changing, quota = Changing(), Quota()
+    table = registry()
+    session = table.mint(ANONYMOUS, None)
+    table.close(session)
+    await session.subscribed(quota).add(A, changing, heard=False)
+    assert quota.taken == changing.at_work(A) == 0
 
 
 async def test_a_session_that_ends_while_it_subscribes_leaves_nothing() -> None:
@@ -286,6 +299,23 @@ async def test_a_session_that_ends_while_it_subscribes_leaves_nothing() -> None:
         assert "error" in await asking
         assert app.state.registry.quota.taken == 0
         assert changing.at_work("test://slow/a") == 0
+
+
+@pytest.mark.parametrize("again", [False, True])
+async def test_who_unsubscribes_while_the_subscription_is_made_has_none(again: bool) -> None:
+    """A client that does not wait for the first answer of a slow exchange would be told on and on,
+    after a success that says the contrary. Who then subscribes again has one."""
+    async with changing_app() as (changing, app):
+        slow = "test://slow/a"
+        asking = [asyncio.create_task(subscribe(app, "a", slow))]
+        await places_taken(app, 1)
+        assert (await subscribe(app, "a", slow, "unsubscribe"))["result"] == {}
+        if again:
+            asking.append(asyncio.create_task(subscribe(app, "a", slow)))
+            await places_taken(app, 2)
+        changing.go.set()
+        assert all(said["result"] == {} for said in await asyncio.gather(*asking))
+        assert app.state.registry.quota.taken == again
 
 
 async def test_a_stream_that_opens_while_its_session_subscribes_is_told() -> None:
@@ -303,7 +333,7 @@ async def test_a_stream_that_opens_while_its_session_subscribes_is_told() -> Non
 
 
 async def test_refusals_are_errors_that_say_what_is_wrong() -> None:
-    async with changing_app(max_subscriptions_per_session=2, max_subscriptions=3) as (_, app):
+    async with changing_app(max_subscriptions_per_session=2, max_subscriptions=6) as (_, app):
         refused = (await subscribe(app, "a", "test://no/a"))["error"]
         assert (refused["code"], refused["message"]) == (-32602, "not for you")
         await subscribe(app, "a", A)
@@ -320,6 +350,25 @@ async def test_refusals_are_errors_that_say_what_is_wrong() -> None:
         assert "result" in await subscribe(app, "b", B)
         stream = await listen(app, A).done()
         assert json.loads(stream.body)["error"]["data"]["ccxt-mcp/failure"]["code"] == "overloaded"
+
+
+def test_one_caller_leaves_half_of_the_subscriptions_to_others() -> None:
+    """Otherwise a hundred sessions of it, or a hundred streams, are all that the server has."""
+    one, other, third = ("", "10.0.0.1"), ("", "10.0.0.2"), ("bot", "10.0.0.1")
+    quota = Quota(each=50, most=100)
+    quota.take(one, 50)
+    with pytest.raises(Failure, match="One caller"):
+        quota.take(one, 1)
+    quota.take(other, 49)
+    quota.take(third, 1)
+    with pytest.raises(Failure, match="All 100"):
+        quota.take(third, 1)
+    quota.give(one, 50)
+    quota.take(one, 50)
+    for caller, count in ((one, 50), (other, 49), (third, 1)):
+        quota.give(caller, count)
+    assert (quota.taken, quota._of_caller) == (0, {})
+    Quota(each=50, most=1).take(one, 1)
 
 
 async def test_what_may_not_be_seen_any_more_is_told_once_and_its_place_is_free() -> None:
@@ -447,6 +496,34 @@ async def test_streams_end_with_a_result_when_the_server_drains() -> None:
             assert last["result"]["resultType"] == "complete"
             assert stamps([last]) == {7}
         assert changing.at_work(A) == 0
+
+
+async def test_what_a_slow_client_has_not_read_when_the_server_drains_is_still_told() -> None:
+    """A change in the meantime would take the place of the one that waits, and not be said either:
+    the stream is closed."""
+    async with changing_app() as (changing, app):
+        session = await opened(app)
+        await subscribe(app, session, A)
+        slow = listening(app, session, slow=True)
+        async with asyncio.timeout(5):
+            await slow.blocked.wait()
+        changing.change(A)
+        await app.state.drain(0.0)
+        changing.change(A)
+        slow.let_go()
+        assert updates(await slow.done()) == [A]
+
+
+@pytest.mark.parametrize("steps", range(4))
+async def test_a_stream_that_begins_just_before_the_server_drains_ends_as_well(steps: int) -> None:
+    """It has been let in and is not known yet: missed, it is waited for all the grace."""
+    async with changing_app() as (_, app):
+        stream = listen(app, A)
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        async with asyncio.timeout(5):
+            await app.state.drain(60.0)
+        assert "result" in (await stream.done()).events()[-1]
 
 
 async def test_a_stream_of_what_may_not_be_seen_any_more_ends_with_a_result() -> None:
