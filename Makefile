@@ -88,7 +88,7 @@ format: $(VENV)/dev ## mend the style
 bench: $(VENV)/dev ## measure against the references of the same run
 	$(BIN)/python -m benchmarks $(ARGS)
 
-soak: $(VENV)/dev ## load with faults, a hanging exchange, limits at full speed, a fuzz, sessions in disorder, floods, a stop under load, the client through restarts, replicas that are killed
+soak: $(VENV)/dev ## load with faults, a hanging exchange, limits at full speed, a fuzz, sessions in disorder, floods, a stop under load, the client through restarts, replicas that are killed, a faulty store
 	$(BIN)/python -m benchmarks.soak --seconds 120 $(ARGS)
 	$(BIN)/python -m benchmarks.soak --hang
 	$(BIN)/python -m benchmarks.soak_limits --seconds 60 --sessions 64
@@ -102,6 +102,7 @@ soak: $(VENV)/dev ## load with faults, a hanging exchange, limits at full speed,
 	$(BIN)/python -m benchmarks.stopping --sessions 40
 	$(BIN)/python -m benchmarks.pool --calls 1000
 	$(BIN)/python -m benchmarks.replicas --seconds 60
+	$(BIN)/python -m benchmarks.store_faults --seconds 10
 
 lock: $(VENV)/dev ## resolve the dependencies anew
 	$(BIN)/python -m uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url --quiet pyproject.toml --extra redis --group build -o requirements.lock

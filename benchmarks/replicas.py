@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -38,7 +39,7 @@ from ccxt_mcp.simulation import SimulatedExchange, SimulationConfig, Venue
 from ccxt_mcp.simulation.accounts import derive_keys
 from ccxt_mcp.simulation.counters import Counters
 
-__all__ = ["Seen", "main", "soak"]
+__all__ = ["Seen", "Witness", "main", "outcome_of", "soak"]
 
 _RETRYABLE = {code.value for code, info in CODES.items() if info.retryable} - {
     Code.SESSION_NOT_FOUND.value
@@ -75,16 +76,20 @@ class Seen:
 _KEY: ContextVar[str | None] = ContextVar("key", default=None)
 
 
-class _Witness(Counters):
-    """Counters that know how many requests of one key are under way at once."""
+class Witness(Counters):
+    """Counters that know how many requests of one key are under way at once; of those keys that
+    ``counts`` says."""
 
-    def __init__(self, seen: Seen) -> None:
+    def __init__(self, seen: Seen, counts: Callable[[str], bool] = lambda key: True) -> None:
         super().__init__()
         self._seen = seen
+        self._counts = counts
         self._of_key: Counter[str] = Counter()
 
     def begin(self, route: str, key: str | None) -> None:
         super().begin(route, key)
+        if key is not None and not self._counts(key):
+            key = None
         _KEY.set(key)
         if key is not None:
             self._of_key[key] += 1
@@ -128,6 +133,13 @@ class _Replica:
                             self.up.set()
                             return
                 await asyncio.sleep(0.1)
+
+    async def sleep(self, seconds: float) -> None:
+        """Stand still in the middle of whatever it does, with all its connections."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+        await asyncio.sleep(seconds)
+        self._process.send_signal(signal.SIGCONT)
 
     async def stop(self, how: signal.Signals) -> int | None:
         process = self._process
@@ -268,10 +280,11 @@ class _Workflow:
             return f"HTTP {status}"
         if status != 200:
             return f"WRONG HTTP {status}: {text[:300]}"
-        return _outcome(text)
+        return outcome_of(text)
 
 
-def _outcome(text: str) -> str:
+def outcome_of(text: str) -> str:
+    """What became of a call: `ok`, the code of a retryable failure, a cut stream, or WRONG."""
     if text.startswith("{"):
         messages = [text]
     else:
@@ -316,10 +329,14 @@ async def soak(
     workflows: int = 200,
     replicas: int = 3,
     every: float = 3.0,
+    pause: bool = False,
     rolling: int = 20,
     seed: int = 1,
 ) -> Seen:
-    """Kills for so many seconds, then a rolling restart under ``rolling`` client workflows."""
+    """Kills for so many seconds, then a rolling restart under ``rolling`` client workflows.
+
+    With ``pause`` replicas are not killed but stand still for longer than a lease lasts, and go on.
+    """
     seen = Seen()
     venue = Venue(seed=7)
     names = [f"a{number}" for number in range(workflows)]
@@ -331,7 +348,7 @@ async def soak(
         store = await stack.enter_async_context(StoreServer())
         config = SimulationConfig(rate_limit=None, latency_ms=20, jitter_ms=40, seed=seed)
         sim = await stack.enter_async_context(SimulatedExchange(config, venue=venue))
-        sim.counters = _Witness(seen)
+        sim.counters = Witness(seen)
         http = await stack.enter_async_context(
             aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0, force_close=True),
@@ -352,7 +369,7 @@ async def soak(
             site = web.TCPSite(runner, "127.0.0.1", 0)
             await site.start()
             router.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-            await _kills(seen, found, http, router.url, seconds, workflows, every, seed)
+            await _kills(seen, found, http, router.url, seconds, workflows, every, pause, seed)
             await _rolling(seen, found, http, router.url, rolling)
         finally:
             for each in found:
@@ -372,6 +389,7 @@ async def _kills(
     seconds: float,
     workflows: int,
     every: float,
+    pause: bool,
     seed: int,
 ) -> None:
     all_of_them = [_Workflow(seen, http, url, number, seed) for number in range(workflows)]
@@ -388,8 +406,11 @@ async def _kills(
             if len(up) < 2:
                 continue
             replica = dice.choice(up)
-            await replica.stop(signal.SIGKILL)
             seen.kills += 1
+            if pause:
+                await replica.sleep(dice.uniform(5.0, 10.0))
+                continue
+            await replica.stop(signal.SIGKILL)
             starting.add(asyncio.create_task(replica.start(http)))
         await asyncio.gather(*starting)
 
@@ -438,6 +459,7 @@ def main() -> int:
     parser.add_argument("--workflows", type=int, default=200)
     parser.add_argument("--replicas", type=int, default=3)
     parser.add_argument("--every", type=float, default=3.0, help="seconds between kills")
+    parser.add_argument("--pause", action="store_true", help="stop and continue, do not kill")
     parser.add_argument("--rolling", type=int, default=20, help="client workflows that restart")
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
@@ -447,6 +469,7 @@ def main() -> int:
             workflows=given.workflows,
             replicas=given.replicas,
             every=given.every,
+            pause=given.pause,
             rolling=given.rolling,
             seed=given.seed,
         )

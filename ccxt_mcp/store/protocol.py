@@ -90,9 +90,10 @@ class Leases(Protocol):
 
     A lease has at most one holder, a token; it ends when released or when its length has passed
     without ``renew``. Tokens are unique for each claim. On release the first in line whose claim is
-    still alive gets it at once, and its node is told by ``mail``: ``granted <name> <token>`` (words
-    divided by one blank; names hold none). Messages can be lost, so who waits repeats the claim,
-    which is the same claim as long as the token is.
+    still alive gets it at once, for as long as that claim would have lived, and its node is told by
+    ``mail``: ``granted <name> <token>`` (words divided by one blank; names hold none). It repeats
+    the claim then, to have it for a whole length. Messages can be lost, so who waits repeats the
+    claim anyway, which is the same claim as long as the token is.
 
     A store that was found empty grants nothing for one ``length``: whoever held a lease that was
     forgotten has noticed by then. Claims stand in line meanwhile.
@@ -243,7 +244,8 @@ class Values(Protocol):
         """A value at most ``max_age`` seconds old, or the duty to fetch it, or neither: somebody
         else fetches it since less than ``max_age``. The waiting node hears ``deposited <name>`` by
         mail when that ends; a fetcher that has not ended after ``patience`` seconds is given up,
-        of which nobody is told: the next to ask has the duty."""
+        of which nobody is told: the next to ask has the duty. One that asks again with its token
+        has it still, and ``patience`` begins anew."""
 
     async def deposit(self, name: str, token: str, value: bytes | None, *, ttl: float) -> None:
         """What the fetching came to, None for a failure; ignored where the duty has passed on.

@@ -117,7 +117,8 @@ class Directory:
             opens = None
         name = name_of(principal, session_id)
         while (leading := self._leading.get(name)) is not None:
-            await asyncio.wait([leading])
+            # What it is refused is refused to all: each would ask, and wait, in vain.
+            await asyncio.shield(leading)
             if self._believed(principal, session_id):
                 return
         leading = asyncio.create_task(self._lead(name, principal, session_id, client_ip, opens))

@@ -13,14 +13,17 @@ and a call whose client reads on elsewhere is not given up.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import orjson
 from mcp_types import RequestId
 
 from ccxt_mcp.cluster.node import Node
+from ccxt_mcp.errors import Failure
 from ccxt_mcp.transport.events import Replay
 from ccxt_mcp.transport.reach import Reach
 from ccxt_mcp.transport.track import Mirror, Reader, Track
@@ -29,6 +32,9 @@ __all__ = ["FOLLOWED", "Entry", "Mirrors", "Writer"]
 
 FOLLOWED = 15.0
 """Seconds after which a reader elsewhere that has not been heard of is taken to have gone."""
+
+_AGAIN = 0.5
+"""Seconds after which what the store did not take is tried again."""
 
 _LONGEST_OWED = 512
 """Bytes of the ids that an entry names; of more it names none."""
@@ -71,8 +77,10 @@ class Writer:
     Args:
         said: awaited after each entry that is there.
 
-    Mutable: ``_queue``; ``_written``, set exactly while it is empty. What was in it when the store
-    failed is not written: readers see the gap.
+    Mutable: ``_queue``, within the log's own bounds; ``_size``, its bytes; ``_busy``, whether it is
+    being appended; ``_written``, unset exactly while it is and the store answers. What the store
+    did not take is tried again for as long as it would be kept: a reader elsewhere may wait for it,
+    while the call goes on. What then had no room is not written: readers see the gap.
     """
 
     def __init__(
@@ -83,13 +91,19 @@ class Writer:
         self._replay = replay
         self._said = said
         self._queue: deque[bytes] = deque()
+        self._size = 0
+        self._busy = False
         self._written = asyncio.Event()
         self._written.set()
 
     def put(self, entry: bytes) -> None:
         """Append one."""
         self._queue.append(entry)
-        if self._written.is_set():
+        self._size += len(entry)
+        while len(self._queue) > self._replay.events or self._size > self._replay.size:
+            self._size -= len(self._queue.popleft())
+        if not self._busy:
+            self._busy = True
             self._written.clear()
             self._node.later(self._write())
 
@@ -108,20 +122,27 @@ class Writer:
         await self._written.wait()
 
     async def _write(self) -> None:
-        limits = self._replay
+        limits, answered = self._replay, time.monotonic()
         try:
-            while self._queue:
-                await self._node.store.logs.append(
-                    self._log,
-                    self._queue[0],
-                    most=limits.events,
-                    size=limits.size,
-                    ttl=limits.window,
-                )
-                self._queue.popleft()
-                await self._said()
+            while self._queue and time.monotonic() - answered <= limits.window:
+                entry = self._queue[0]
+                try:
+                    await self._node.store.logs.append(
+                        self._log, entry, most=limits.events, size=limits.size, ttl=limits.window
+                    )
+                except Failure:
+                    self._written.set()
+                    await asyncio.sleep(_AGAIN)
+                    continue
+                answered = time.monotonic()
+                self._written.clear()
+                if self._queue and self._queue[0] is entry:
+                    self._size -= len(self._queue.popleft())
+                with suppress(Failure):
+                    await self._said()
         finally:
             self._queue.clear()
+            self._size, self._busy = 0, False
             self._written.set()
 
 

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from ccxt_mcp.cluster import holding
+from ccxt_mcp.errors import Code, Failure
 from tests.cluster.conftest import MakePlace, Place
 from tests.cluster.exceptions import EXCEPTIONS
 from tests.cluster.replicas import sessions_of
@@ -292,6 +293,34 @@ async def test_without_the_store_what_needs_it_is_refused_as_retryable_and_the_r
         each.dead = False
     for at in (0, 1, 2):
         assert (await echoed(here, at, minted)).status_code == 200
+
+
+async def test_what_waits_for_a_look_at_the_store_is_refused_together(
+    place: MakePlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each looked for itself, after the one before it: of requests that a store let hang for a
+    second, the thirtieth was refused after thirty."""
+    here = await place()
+    minted = await opened(here, 0)
+    asked: list[str] = []
+    end = asyncio.Event()
+
+    async def hangs(name: str, **_: object) -> None:
+        asked.append(name)
+        await end.wait()
+        raise Failure(Code.STORE_UNAVAILABLE, "the store did not answer in time", retry_after=1.0)
+
+    principal = sessions_of(here.router)[0].principal
+    directory = here.router.apps[1].state.registry.shared
+    monkeypatch.setattr(directory.store.records, "read", hangs)
+    waiting = [
+        asyncio.create_task(directory.arrive(principal, minted, "127.0.0.1")) for _ in range(5)
+    ]
+    await until(lambda: asked)
+    end.set()
+    refused = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [getattr(each, "status", each) for each in refused] == [503] * 5
+    assert len(asked) == 1
 
 
 async def test_a_replica_that_may_have_missed_an_end_looks_before_it_believes(

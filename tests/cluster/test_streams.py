@@ -10,7 +10,7 @@ import pytest
 from ccxt_mcp.cluster import node
 from ccxt_mcp.settings import Settings
 from ccxt_mcp.store.protocol import Store
-from ccxt_mcp.transport import following, responder
+from ccxt_mcp.transport import following, mirrors, responder
 from tests.cluster.replicas import Replicas, replicas, sessions_of
 from tests.unit.transport.asgi import Request
 from tests.unit.transport.talker import Talker, call, opened, post, resume, steps
@@ -89,6 +89,30 @@ async def test_a_call_whose_client_reads_on_elsewhere_is_not_given_up(
         await again.done()
         assert steps(again) == ["say"]
         assert talker.cancelled == 0
+
+
+async def test_an_answer_that_the_store_did_not_take_is_told_as_soon_as_it_does(
+    stores: Callable[[], Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was said in that moment was missing from the log for good: who read on elsewhere waited
+    for it until the replica forgot the call, five minutes, and was told that it had died."""
+    monkeypatch.setattr(following, "LOOK", 60.0)
+    monkeypatch.setattr(mirrors, "_AGAIN", 0.05)
+    async with talking(stores) as (talker, router):
+        session, request = await begun(router, talker)
+        request.leave()
+        router.only = 1
+        again = resume(router, session, request.ids()[-1])
+        await again.until(b": open")
+        router.stores[0].dead = True
+        talker.tell(2, None)
+        async with asyncio.timeout(5):
+            while any(s.running for s in sessions_of(router)):
+                await asyncio.sleep(0.001)
+        router.stores[0].dead = False
+        async with asyncio.timeout(5):
+            await again.done()
+        assert steps(again) == [2, "say"]
 
 
 async def test_a_client_that_leaves_the_other_replica_starts_the_window(
@@ -196,3 +220,66 @@ async def test_the_own_stream_is_open_at_one_replica_and_spoken_on_by_all(
         router.only = 2
         await Request(router, "DELETE", mcp_session_id=session).done()
         await again.done()
+
+
+async def test_the_own_stream_of_a_dead_replica_is_read_on_where_it_ended(
+    stores: Callable[[], Store],
+) -> None:
+    """No event is lost or doubled, whether or not there is one to come."""
+    async with talking(stores) as (_, router):
+        router.only = 0
+        session = await opened(router)
+        listening = Request(router, "GET", mcp_session_id=session)
+        await listening.until(b"data:\n\n")
+        router.only = 1
+        await post(router, session, call("announce")).done()
+        await listening.until(b"list_changed")
+        await router.kill(0)
+        listening.leave()
+        await post(router, session, call("announce")).done()
+        router.only = 2
+        second = resume(router, session, listening.ids()[-1])
+        await second.until(b"list_changed")
+        second.leave()
+        await second.done()
+        third = resume(router, session, second.ids()[-1])
+        await third.until(b": open")
+        router.only = 1
+        await post(router, session, call("announce")).done()
+        await third.until(b"list_changed")
+        numbers = [
+            [int(each.partition("~")[2], 16) for each in one.ids()]
+            for one in (listening, second, third)
+        ]
+        assert [len(each) for each in numbers] == [2, 1, 1]
+        told = [number for each in numbers for number in each]
+        assert told == sorted(set(told))
+        third.leave()
+        await third.done()
+
+
+async def test_an_answer_that_comes_twice_through_two_replicas_is_taken_once(
+    stores: Callable[[], Store],
+) -> None:
+    async with talking(stores) as (_, router):
+        router.only = 0
+        session = await opened(router)
+        request = post(router, session, call("ask"))
+        (question,) = await asked(request)
+        answers = []
+        for at in (1, 2):
+            router.only = at
+            answers.append(post(router, session, accepted(question)))
+        assert [(await each.done()).status for each in answers] == [202, 202]
+        await request.done()
+        assert reply(request) == "accept {'name': 'Ann'}"
+        router.only = 0
+        again = post(router, session, call("ask", 2))
+        (other,) = await asked(again)
+        assert other["id"] != question["id"]
+        # What answered the first question is no answer to the second.
+        router.only = 1
+        assert (await post(router, session, accepted(question)).done()).status == 202
+        assert not again.ended.is_set()
+        await post(router, session, accepted(other)).done()
+        assert reply(await again.done()) == "accept {'name': 'Ann'}"

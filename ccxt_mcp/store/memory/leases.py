@@ -256,7 +256,8 @@ class MemoryLeases:
             return
         token, first = next(iter(lease.line.items()))
         del lease.line[token]
-        lease.holder, lease.until = token, now + length
+        # Who did not ask just now may be gone: its claim is worth no more than before.
+        lease.holder, lease.until = token, now + length if token == asking else first.until
         lease.base = lease.mark
         if token != asking:
             self._mail.send(first.node, f"granted {name} {token}")

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -43,6 +44,9 @@ Call = tuple[Script, Sequence[str], Sequence[Argument]]
 """A script, its keys (all of one name) and its arguments."""
 
 _RETRY_AFTER = 1.0
+_WELL = 2.0
+"""Seconds without a failure after which it is said to be back: one that is full or can only be read
+still does a part of what is asked, hundreds of times a second."""
 _WORDS = {
     "OOM": "the store is full",
     "READONLY": "the store can only be read",
@@ -76,17 +80,18 @@ class Wire:
         link: makes the way to them; called when opened, on the loop that uses it.
         timeout: seconds for a round trip with all that it needs.
 
-    Mutable: ``_link`` (None unless open), ``_away`` (whether the last round trip failed).
+    Mutable: ``_link`` (None unless open), ``_away`` (steady seconds of the last round trip that
+    failed; None once it is said to be back).
     """
 
     def __init__(self, link: Callable[[], Link], timeout: float) -> None:
         self._make = link
         self.timeout = timeout
         self._link: Link | None = None
-        self._away = False
+        self._away: float | None = None
 
     def __repr__(self) -> str:
-        state = "closed" if self._link is None else "away" if self._away else "open"
+        state = "closed" if self._link is None else "open" if self._away is None else "away"
         return f"<Wire {state}>"
 
     def open(self) -> None:
@@ -193,12 +198,12 @@ class Wire:
             _log.error("the store refused what was asked: %s", error)
         else:
             words = "the store cannot be reached"
-        if not self._away:
-            self._away = True
+        before, self._away = self._away, time.monotonic()
+        if before is None:
             _log.warning("%s: %s", words, f"{type(error).__name__}: {error}"[:300])
         return Failure(Code.STORE_UNAVAILABLE, words, retry_after=_RETRY_AFTER)
 
     def _well(self) -> None:
-        if self._away:
-            self._away = False
+        if self._away is not None and time.monotonic() - self._away >= _WELL:
+            self._away = None
             _log.warning("the store is back")

@@ -106,6 +106,21 @@ async def test_a_claim_in_line_that_is_not_repeated_is_passed_over(world: World)
     assert (await world.claim("t2", length=60)).state is Claim.GRANTED
 
 
+async def test_who_has_gone_from_the_line_holds_nothing_up_for_longer_than_its_claim(
+    world: World,
+) -> None:
+    """Of a replica that was killed one call held the lease and another stood in line. Granted for a
+    whole length, the lease would keep everybody waiting for two."""
+    store = world.store
+    assert (await world.claim("t1")).state is Claim.GRANTED
+    assert (await world.claim("t2")).state is Claim.WAITING
+    await world.pass_time(LENGTH * 0.7)
+    await store.leases.release("lane", "t1", length=LENGTH)
+    assert (await world.claim("t3")).state is Claim.WAITING
+    await world.pass_time(LENGTH * 0.4)
+    assert (await world.claim("t3")).state is Claim.GRANTED
+
+
 async def test_a_long_line_is_served_past_those_who_have_gone(world: World) -> None:
     await world.claim("holder", length=60)
     for number in range(70):

@@ -264,6 +264,29 @@ async def test_a_full_store_says_so_and_still_takes_leases_back(
     await granted(store)
 
 
+async def test_a_store_that_does_a_part_of_what_is_asked_is_complained_of_once(
+    store: Store,
+    own_redis: RedisServer,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A full store still answers what only reads. Each such answer was taken for its return: under
+    load the log had hundreds of lines a second."""
+    caplog.set_level(logging.WARNING, "ccxt_mcp.store")
+    with own_redis.client() as client:
+        client.config_set("maxmemory", "1mb")
+        for _ in range(5):
+            await refused(store)
+            await store.records.read("lane")
+        client.config_set("maxmemory", "0")
+    assert len(caplog.messages) == 1
+    monkeypatch.setattr("ccxt_mcp.store.redis.wire._WELL", 0.05)
+    async with asyncio.timeout(10):
+        while caplog.messages[1:] != ["the store is back"]:
+            await store.records.read("lane")
+            await asyncio.sleep(0.02)
+
+
 async def test_mail_that_may_have_been_missed_is_said_so(
     store: Store, own_redis: RedisServer
 ) -> None:

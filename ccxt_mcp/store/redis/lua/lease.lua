@@ -112,6 +112,8 @@ local function promote(asking)
     if ends and tonumber(ends) > now then
       hold(token)
       if token ~= asking then
+        -- Nobody has asked now, and who was to ask may be gone: its claim is worth no more than before.
+        lease.ends = tonumber(ends)
         redis.call('PUBLISH', ARGV[4] .. node, 'granted ' .. ARGV[1] .. ' ' .. token)
       end
     end
