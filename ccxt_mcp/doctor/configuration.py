@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ccxt_mcp.cluster.cluster import Cluster
 from ccxt_mcp.doctor.report import Check, Finding, Outcome
 from ccxt_mcp.errors import ConfigurationError
 from ccxt_mcp.product import Product, assemble
@@ -47,11 +48,16 @@ _REMEDIES = (
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """What could be had of it: both, the settings alone, or nothing."""
+    """What could be had of it: all, the settings alone, or nothing.
+
+    ``cluster``: the store that the settings name, not opened and no part of the product, which is
+    examined whether the store is there or not.
+    """
 
     findings: tuple[Finding, ...]
     settings: Settings | None = None
     product: Product | None = None
+    cluster: Cluster | None = None
     unreadable: bool = False
 
 
@@ -71,11 +77,13 @@ def read_configuration(
         check_exposure(settings)
         # Nothing on disk: a doctor that runs as another user must not leave files there that the
         # server cannot write, nor reserve nonces of keys that it is using.
-        product = assemble(settings, environ=environ, keep_on_disk=False, load_apart=load_apart)
+        product, cluster = _joined(settings, environ, load_apart)
     except ConfigurationError as error:
         subject = str(path or (settings and settings.config_file) or "configuration")
         findings = tuple(_problem(subject, each) for each in error.problems)
         return Configuration(findings, settings, unreadable=error.unreadable)
+    if cluster is not None:
+        product.redactor.add(*cluster.secrets)
     accounts = len(product.accounts.all())
     words = f"valid: {accounts} account{'s' * (accounts != 1)},"
     words += f" {len(settings.exchanges)} exchange profile{'s' * (len(settings.exchanges) != 1)},"
@@ -87,7 +95,25 @@ def read_configuration(
         Finding(Check.CONFIGURATION, "environment", Outcome.WARNING, words, _IGNORED)
         for words in warned
     )
-    return Configuration((fine, *ignored), settings, product)
+    return Configuration((fine, *ignored), settings, product, cluster)
+
+
+def _joined(
+    settings: Settings, environ: Mapping[str, str], load_apart: bool
+) -> tuple[Product, Cluster | None]:
+    problems: list[str] = []
+    cluster = None
+    try:
+        cluster = Cluster.from_settings(settings, environ)
+    except ConfigurationError as error:
+        problems += error.problems
+    try:
+        product = assemble(settings, environ=environ, keep_on_disk=False, load_apart=load_apart)
+    except ConfigurationError as error:
+        raise ConfigurationError.listing([*problems, *error.problems]) from None
+    if problems:
+        raise ConfigurationError.listing(problems)
+    return product, cluster
 
 
 def _problem(subject: str, problem: str) -> Finding:

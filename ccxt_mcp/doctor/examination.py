@@ -18,6 +18,7 @@ from ccxt_mcp.doctor.configuration import read_configuration
 from ccxt_mcp.doctor.exchange import check_clock, check_connection, check_markets
 from ccxt_mcp.doctor.machine import check_files, check_port, check_versions
 from ccxt_mcp.doctor.report import Check, Finding, Outcome, Report
+from ccxt_mcp.doctor.store import check_store
 from ccxt_mcp.product import Product
 
 __all__ = ["TIMEOUT", "examine", "exchanges_of"]
@@ -60,6 +61,11 @@ async def examine(
         findings.append(Finding(Check.PORT, "port", Outcome.SKIPPED, _FIRST))
     else:
         findings.append(await check_port(settings))
+    if configuration.cluster is not None:
+        if offline:
+            findings.append(Finding(Check.STORE, "store_url", Outcome.SKIPPED, _OFFLINE))
+        else:
+            findings.append(await check_store(configuration.cluster.store))
     if product is None or offline:
         words = _OFFLINE if offline else _FIRST
         findings.append(Finding(Check.CONNECTION, "exchanges", Outcome.SKIPPED, words))

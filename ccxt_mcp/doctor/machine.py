@@ -22,6 +22,7 @@ import httpx
 from ccxt_mcp.doctor.report import Check, Finding, Outcome
 from ccxt_mcp.errors import ConfigurationError
 from ccxt_mcp.exchanges.catalog import catalog
+from ccxt_mcp.redaction import secrets_in_url
 from ccxt_mcp.serving import bind
 from ccxt_mcp.settings import Settings
 from ccxt_mcp.settings.references import is_literal
@@ -69,6 +70,9 @@ def _references(settings: Settings, *, literal: bool) -> Iterable[tuple[str, str
                     text = value.get_secret_value()
                     if is_literal(text) is literal:
                         yield f"{table}.{name}.{key}", text
+    store = "" if settings.store_url is None else settings.store_url.get_secret_value()
+    if store and is_literal(store) is literal and (not literal or secrets_in_url(store)):
+        yield "store_url", store
 
 
 def _file(path: Path, *, secret: bool) -> Finding:

@@ -34,6 +34,7 @@ class Check(StrEnum):
     FILES = "files"
     VERSIONS = "versions"
     PORT = "port"
+    STORE = "store"
     CONNECTION = "connection"
     CLOCK = "clock"
     MARKETS = "markets"

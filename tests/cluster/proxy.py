@@ -54,10 +54,12 @@ def configured(
     """
     place.mkdir(parents=True, exist_ok=True)
     files = {name: (SHIPPED / name).read_text() for name in os.listdir(SHIPPED)}
-    servers = "".join(
-        f"    server 127.0.0.1:{each} max_fails=3 fail_timeout=10s;\n" for each in replicas
-    )
-    listed = replaced(files["replicas.conf"], r"(?m)^(    server ccxt-mcp-\d:.*\n)+", servers)
+    listed = files["replicas.conf"]
+    line = re.compile(r"(?m)^(?:    server ccxt-mcp-\d:\d+( .*\n))+")
+    shipped = line.search(listed)
+    assert shipped is not None
+    servers = "".join(f"    server 127.0.0.1:{each}{shipped[1]}" for each in replicas)
+    listed = line.sub(servers, listed)
     main, how = files["nginx.conf"], files["ccxt-mcp.conf"]
     if market:
         listed = replaced(listed, r"(?m)^#(?=upstream|    |\})", "")

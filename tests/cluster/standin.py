@@ -43,10 +43,10 @@ class StandIn:
 
 
 @asynccontextmanager
-async def standing_in(*, answers: bool = True) -> AsyncIterator[StandIn]:
-    """One of them, listening on loopback."""
+async def standing_in(*, answers: bool = True, port: int = 0) -> AsyncIterator[StandIn]:
+    """One of them, listening on loopback; at a free port, unless one is named."""
     one = StandIn(answers)
-    server = await asyncio.start_server(one.serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(one.serve, "127.0.0.1", port)
     one.port = int(server.sockets[0].getsockname()[1])
     try:
         yield one

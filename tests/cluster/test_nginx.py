@@ -256,6 +256,24 @@ async def test_with_no_replica_the_client_is_told_that_nothing_was_sent(tmp_path
     assert plain.json()["error"]["retryable"] is True
 
 
+async def test_a_replica_that_is_back_gets_work_before_clients_give_up(tmp_path: Path) -> None:
+    """Updated one after the other, by whoever waits for `/ready`: the second goes when the first is
+    back. Left alone for ten seconds after its failures, the first got nothing, and for seven
+    seconds nobody answered; a client that tries again three times gives up after two to four."""
+    async with standing_in() as first, standing_in() as second:
+        ports = [first.port, second.port]
+    async with (
+        running_nginx(tmp_path, ports) as url,
+        httpx.AsyncClient(base_url=url, timeout=10, trust_env=False) as client,
+    ):
+        while "no live upstreams" not in (tmp_path / "log.err").read_text():
+            assert (await client.post("/mcp", json=CALL)).status_code == 503
+        async with standing_in(port=ports[0]) as back, asyncio.timeout(4):
+            while (await client.post("/mcp", json=CALL)).status_code == 503:
+                await asyncio.sleep(0.05)
+        assert len(back.heads) == 1
+
+
 async def test_a_body_is_refused_at_the_size_at_which_a_replica_refuses_it(tmp_path: Path) -> None:
     limit = Settings().max_body_bytes
     body = json.dumps(CALL)

@@ -10,6 +10,7 @@ from ccxt_mcp.doctor.diagnosis import FAILURES, TROUBLES
 from ccxt_mcp.doctor.examination import TIMEOUT
 from ccxt_mcp.doctor.machine import TESTED
 from ccxt_mcp.doctor.report import Check, Outcome
+from ccxt_mcp.doctor.store import REMEDIES
 from ccxt_mcp.exchanges.key_permissions import QUESTIONS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "OPERATIONS.md").read_text(encoding="utf-8")
@@ -32,6 +33,9 @@ def test_every_diagnosis_stands_there_with_its_remedy() -> None:
     for diagnosis in (*TROUBLES.values(), *(row.diagnosis for row in FAILURES)):
         assert diagnosis.means in found
         assert f"| {diagnosis.remedy} |" in PART
+    for means, remedy in REMEDIES.items():
+        assert means in found
+        assert f"| {remedy} |" in PART
     assert len(found) == len(set(found))
 
 

@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "connections": WORDS,
     "simulation": set(),
     "client": set(),
-    "doctor": WORDS | {"exchanges", "calls", "product", "serving"},
+    "doctor": WORDS | {"store", "cluster", "exchanges", "calls", "product", "serving"},
 }
 """Room → rooms it may import. Rooms that are not listed are composition and may import all."""
 OUTSIDE = {
