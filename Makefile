@@ -9,6 +9,8 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
 
+# Half as many again as there are cores: many tests wait for a time that is really to pass.
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print(max(2, (os.cpu_count() or 2) * 3 // 2))')
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .PHONY: help demo serve test test-fast test-clients test-n8n test-cluster conformance lint format bench soak lock clean
@@ -35,7 +37,7 @@ serve: $(VENV)/run ## serve the exchanges and accounts of ./ccxt-mcp.toml and th
 	@$(BIN)/ccxt-mcp serve $(ARGS)
 
 test: lint ## style, types and all tests
-	$(BIN)/python -m pytest -n auto $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 
 CLUSTER := tests/unit/transport tests/cluster $(addprefix tests/e2e/test_,two_workflows.py timeouts.py \
 	plain_http.py client.py versions.py writes.py pool_storm.py progress.py server_status.py)
