@@ -5,9 +5,10 @@ said last. Refuses: who is to have a charge (``limiter``), and when to speak.
 
 What is told late only ever makes the count too high: a charge counts in full until the store hears
 of its answer, and for ``transit`` at most. So where there is room enough for everybody, an answer
-is told with whatever is said next, and costs no round trip of its own. Two things would make it too low, and are told in time: a charge whose request has
-not been sent yet, while it waits for something else, is held up every half of ``transit``; and a
-request that was sent long after its charge was taken (a process that slept) counts anew.
+is told with whatever is said next, and costs no round trip of its own. Two things would make it too
+low, and are told in time: a charge whose request has not been sent yet, while it waits for
+something else, is held up every half of ``transit``; and a request that was sent long after its
+charge was taken (a process that slept) counts anew.
 """
 
 from __future__ import annotations
