@@ -100,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m benchmarks",
         description="What the server costs, beside references measured in the same run.",
     )
-    parser.add_argument("--quick", action="store_true", help="fewer rounds and calls (under 45 s)")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds and calls")
     parser.add_argument("--only", action="append", metavar="NAME", help="may be given repeatedly")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything as JSON")
     parser.add_argument("--list", action="store_true", help="say what is measured, and stop")

@@ -96,9 +96,10 @@ async def memory(stage: Stage) -> list[Row]:
 
 
 async def _deposited(counted: Trips, number: int) -> None:
-    """Wait until the store has so many tables."""
+    """Wait until the store has so many tables, each with the answer to the call: as long as it has
+    not, a replica that is stopped leaves the others waiting for it."""
     async with asyncio.timeout(20):
-        while (await counted.by_operation()).get("values.deposit", 0) < number:
+        while (await counted.by_operation()).get("values.deposit", 0) < 2 * number:
             await asyncio.sleep(_EVERY)
 
 
@@ -132,8 +133,8 @@ async def _row(
         ours=f"{limit.most / 2**20:.0f} MiB",
         target="≤ 512 MiB",
         reached=limit.kept and len(held) == _EXCHANGES,
-        note=f"killed above it; idle {idle:.0f}, after each exchange {steps} MB; most while a helper"
-        f" ran: {helped}",
+        note=f"killed above it; idle {idle:.0f}, after each exchange {steps} MB; most while a"
+        f" helper ran: {helped}",
         data={"most_mib": limit.most / 2**20, "after_mb": held, "idle_mb": idle},
     )
 
