@@ -68,12 +68,13 @@ class Node:
             await asyncio.wait(late)
         await self.store.mail.unlisten(self.id)
 
-    def later(self, work: Coroutine[Any, Any, Any]) -> None:
+    def later(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[None]:
         """Do this without anybody waiting. A store that is away is no error here: all that is kept
         expires by itself."""
         task = asyncio.create_task(_quietly(work))
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
+        return task
 
     def tell(self, node: str, message: str) -> None:
         """Say something to one node, without waiting; to this one directly."""

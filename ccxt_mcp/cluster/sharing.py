@@ -18,6 +18,7 @@ import asyncio
 import itertools
 import time
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -28,6 +29,7 @@ from ccxt_mcp.mechanisms.freshness import Reading, reading
 
 __all__ = ["Duty", "Given", "Sharing"]
 
+_ANY_AGE = 86_400.0
 _LEFT_ALONE = 1.0
 """Seconds for which a store that failed is not asked again."""
 
@@ -43,17 +45,21 @@ class Given:
 class Duty:
     """This node fetches the value, for all. A context: left without ``deposit``, it is given up.
 
-    Mutable: ``_done``, once.
+    Mutable: ``_done``, set once; ``_upholding``, what tells the store that this node lives.
     """
 
-    __slots__ = ("_done", "_name", "_sharing", "_token", "asked")
+    __slots__ = ("_done", "_name", "_patience", "_sharing", "_token", "_upholding", "asked")
 
-    def __init__(self, sharing: Sharing, name: str, token: str, asked: Reading) -> None:
+    def __init__(
+        self, sharing: Sharing, name: str, token: str, asked: Reading, patience: float
+    ) -> None:
         self.asked = asked
         self._sharing = sharing
         self._name = name
         self._token = token
-        self._done = False
+        self._patience = patience
+        self._done = asyncio.Event()
+        self._upholding: asyncio.Task[None] | None = None
 
     def __enter__(self) -> Duty:
         return self
@@ -66,6 +72,11 @@ class Duty:
     ) -> None:
         self.give_up()
 
+    def uphold(self, longest: float) -> None:
+        """Let nobody believe that this node is dead while it fetches, which may take longer than
+        others wait for one that is silent; but for ``longest`` seconds at most."""
+        self._upholding = self._sharing.later(self._uphold(longest))
+
     def deposit(self, value: bytes, *, ttl: float) -> None:
         """Let all have it, for ``ttl`` seconds. Does not wait for the store."""
         self._settle(value, ttl)
@@ -75,9 +86,33 @@ class Duty:
         self._settle(None, 0.0)
 
     def _settle(self, value: bytes | None, ttl: float) -> None:
-        if not self._done:
-            self._done = True
-            self._sharing._settle(self._name, self._token, value, ttl)
+        if not self._done.is_set():
+            self._done.set()
+            self._sharing.later(self._told(value, ttl))
+
+    async def _told(self, value: bytes | None, ttl: float) -> None:
+        if self._upholding is not None:
+            # Asked for after it was given up, the duty would be this node's again.
+            await asyncio.wait([self._upholding])
+        await self._sharing._values.deposit(self._name, self._token, value, ttl=ttl)
+
+    async def _uphold(self, longest: float) -> None:
+        sharing, end = self._sharing, time.monotonic() + longest
+        while time.monotonic() < end:
+            try:
+                async with asyncio.timeout(self._patience / 3):
+                    await self._done.wait()
+                return
+            except TimeoutError:
+                pass
+            with suppress(Failure):
+                await sharing._values.consult(
+                    self._name,
+                    self._token,
+                    node=sharing.node,
+                    max_age=_ANY_AGE,
+                    patience=self._patience,
+                )
 
 
 class Sharing:
@@ -109,7 +144,8 @@ class Sharing:
         the store is away, and everybody fetches by themselves.
 
         Args:
-            patience: seconds after which a replica that fetches is believed to be dead.
+            patience: seconds after which a replica that fetches, and has not said since that it
+                still does (``Duty.uphold``), is believed to be dead.
         """
         if time.monotonic() < self._away_until:
             return None
@@ -133,9 +169,10 @@ class Sharing:
                     asked = Reading(now.steady - found.age, now.wall - found.age)
                     return Given(found.value, asked)
                 if found.mine:
-                    return Duty(self, name, token, now)
+                    return Duty(self, name, token, now, patience)
                 try:
-                    async with asyncio.timeout(patience):
+                    # Of one that dies nobody tells.
+                    async with asyncio.timeout(patience / 2):
                         await told.wait()
                 except TimeoutError:
                     pass
@@ -144,7 +181,7 @@ class Sharing:
             return None
         except BaseException:
             # The duty may have been given while nobody waited for it any more.
-            self._settle(name, token, None, 0.0)
+            self.later(self._values.deposit(name, token, None, ttl=0.0))
             raise
         finally:
             waiting = self._waiting[name]
@@ -156,16 +193,18 @@ class Sharing:
         """This moment, by the clocks that ages are counted by."""
         return self._clock()
 
-    def later(self, work: Coroutine[Any, Any, Any]) -> None:
+    @property
+    def node(self) -> str:
+        """The id of this replica."""
+        return self._node.id
+
+    def later(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[None]:
         """Do what nobody waits for."""
-        self._node.later(work)
+        return self._node.later(work)
 
     def discard(self, name: str) -> None:
         """Forget a value in the store, without waiting."""
         self._node.later(self._values.discard(name))
-
-    def _settle(self, name: str, token: str, value: bytes | None, ttl: float) -> None:
-        self._node.later(self._values.deposit(name, token, value, ttl=ttl))
 
     def _deposited(self, name: str) -> None:
         for told in self._waiting.get(name, ()):

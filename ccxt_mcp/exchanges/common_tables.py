@@ -27,8 +27,10 @@ __all__ = ["MOST_PACKED", "CommonTables", "Loading"]
 MOST_PACKED = 8_000_000
 """Bytes of one exchange's tables in the store; larger ones are loaded by each replica."""
 _MOST = 128 * 1024 * 1024
-_PATIENCE = 60.0
-"""Seconds after which a replica that loads is believed to be dead."""
+_PATIENCE = 6.0
+"""Seconds after which a replica that loads and says nothing any more is believed to be dead."""
+_LONGEST = 60.0
+"""Seconds after which others load too, whatever it says."""
 
 Loading = Callable[[list[bytes]], Awaitable[Tables]]
 """Loads tables; puts their frames into the list, if they came as frames."""
@@ -70,6 +72,7 @@ class CommonTables:
         if turn is None:
             return await load([])
         frames: list[bytes] = []
+        turn.uphold(_LONGEST)
         try:
             tables = await load(frames)
         except BaseException:

@@ -244,7 +244,8 @@ class Values(Protocol):
         """A value at most ``max_age`` seconds old, or the duty to fetch it, or neither: somebody
         else fetches it since less than ``max_age``. The waiting node hears ``deposited <name>`` by
         mail when that ends; a fetcher that has not ended after ``patience`` seconds is given up,
-        of which nobody is told: the next to ask has the duty."""
+        of which nobody is told: the next to ask has the duty. One that asks again with its token
+        has it still, and ``patience`` begins anew."""
 
     async def deposit(self, name: str, token: str, value: bytes | None, *, ttl: float) -> None:
         """What the fetching came to, None for a failure; ignored where the duty has passed on.

@@ -42,12 +42,15 @@ class MemoryValues:
     ) -> Consulted:
         await self._ground.ready()
         now = self._ground.clock()
+        duty = self._duties.get(name)
+        if duty is not None and duty.token == token:
+            # It lives: who waits for it may go on to.
+            duty.patience = now - duty.since + patience
+            self._duties.put(name, duty, 2 * patience)
+            return Consulted(None, mine=True)
         kept = self._values.get(name)
         if kept is not None and now - kept[1] <= max_age:
             return Consulted(kept[0], now - kept[1])
-        duty = self._duties.get(name)
-        if duty is not None and duty.token == token:
-            return Consulted(None, mine=True)
         if duty is not None and now - duty.since < duty.patience and now - duty.since <= max_age:
             duty.waiting.add(node)
             return Consulted(None)

@@ -223,3 +223,46 @@ async def test_tables_of_others_are_young_enough_for_what_they_are_wanted_for() 
     assert (cold, look) == (800.0, 60.0)
     assert 298 < refresh < 301
     assert 18 < newer < 20.5
+
+
+@pytest.mark.parametrize("dies", [False, True])
+async def test_one_that_loads_is_waited_for_exactly_while_it_lives(
+    dies: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Loading is when a replica needs the most memory, and is killed: all others waited for it for
+    a minute or two, and their calls with them."""
+    monkeypatch.setattr(common_tables, "_PATIENCE", 0.3)
+    store, end = MemoryStore(), asyncio.Event()
+    async with AsyncExitStack() as stack:
+        clusters = [Cluster(store, f"node{number}") for number in range(2)]
+        for cluster in clusters:
+            await cluster.start()
+            stack.push_async_callback(cluster.stop)
+        loading, waiting = (Replica(cluster, True) for cluster in clusters)
+        made = loading.load
+
+        async def lasting(frames: list[bytes]) -> Tables:
+            loading.loads += 1
+            await end.wait()
+            return await made(frames)
+
+        monkeypatch.setattr(loading, "load", lasting)
+        first = asyncio.create_task(loading.get())
+        await until(lambda: loading.loads == 1)
+        second = asyncio.create_task(waiting.get())
+        if dies:
+
+            async def nothing(*_: object, **__: object) -> None:
+                raise Failure(Code.STORE_UNAVAILABLE, "of a process that is no more")
+
+            monkeypatch.setattr(clusters[0].store.values, "consult", nothing)
+            await second
+            assert waiting.loads == 1
+        else:
+            counts = clusters[0].trips.counts
+            await until(lambda: sum(counts.get("values.consult", ())) > 6)
+            assert waiting.loads == 0
+        end.set()
+        await first
+        await second
+        assert waiting.loads == dies

@@ -84,6 +84,16 @@ async def test_a_fetcher_without_end_is_given_up(world: World) -> None:
     await until(lambda: heard == ["deposited ticker"])
 
 
+async def test_a_fetcher_that_asks_again_is_not_given_up(world: World) -> None:
+    assert (await consult(world, "t1", patience=0.6)).mine
+    await world.pass_time(0.4)
+    assert (await consult(world, "t1", patience=0.6)).mine
+    await world.pass_time(0.4)
+    assert not (await consult(world, "t2", patience=0.6)).mine
+    await world.pass_time(0.4)
+    assert (await consult(world, "t2", patience=0.6)).mine
+
+
 async def test_what_began_too_long_ago_is_not_waited_for(world: World) -> None:
     assert (await consult(world, "t1")).mine
     await world.pass_time(0.1)
