@@ -171,7 +171,8 @@ class Sharing:
                 if found.mine:
                     return Duty(self, name, token, now, patience)
                 try:
-                    async with asyncio.timeout(patience):
+                    # Of one that dies nobody tells.
+                    async with asyncio.timeout(patience / 2):
                         await told.wait()
                 except TimeoutError:
                     pass
