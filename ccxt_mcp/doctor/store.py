@@ -7,6 +7,7 @@ there, and another way to the store than the server's own.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from uuid import uuid4
 
 from ccxt_mcp.doctor.report import Check, Finding, Outcome
@@ -33,22 +34,33 @@ REMEDIES = {
 }
 """What the store's ``Failure`` says → what to do."""
 
+_NO_EVICTION = (
+    "Set `maxmemory-policy noeviction`: a session, limit or nonce mark that was evicted is one that"
+    " everybody forgot."
+)
 _ELSE = "See its own log, and the part about the store in docs/SCALING.md."
 
 
 async def check_store(store: Store) -> Finding:
     """Whether a call of a session could take its turn. Opens and closes the store."""
     await store.open()
+    evicted = None
     name = token = f"doctor-{uuid4().hex}"
     try:
         seconds = await store.ping()
         # A script that writes: what may be read may still be full, read-only or not permitted.
         await store.leases.claim(name, token, node=token, length=_LENGTH)
         await store.leases.release(name, token, length=_LENGTH)
+        # A user that may not ask for it (INFO) can do without.
+        with suppress(Failure):
+            evicted = await store.evicts()
     except Failure as failure:
         remedy = REMEDIES.get(failure.message, _ELSE)
         return Finding(Check.STORE, _SUBJECT, Outcome.FAILED, failure.message, remedy)
     finally:
         await store.close()
+    if evicted is not None:
+        words = f"the store forgets when it is full (`maxmemory-policy` is {evicted})"
+        return Finding(Check.STORE, _SUBJECT, Outcome.WARNING, words, _NO_EVICTION)
     words = f"answers in {seconds * 1000:.0f} ms and grants turns"
     return Finding(Check.STORE, _SUBJECT, Outcome.OK, words)

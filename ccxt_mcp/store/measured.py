@@ -151,6 +151,7 @@ class Measured:
         self.mail = cast(Mail, _Part(store.mail, "mail", trips))
         self.nodes = cast(Nodes, _Part(store.nodes, "nodes", trips))
         self.ping = cast(Callable[[], Any], _timed(store.ping, "ping", trips))
+        self.evicts = cast(Callable[[], Any], _timed(store.evicts, "evicts", trips))
 
     def __repr__(self) -> str:
         return f"<Measured {self.store!r}>"

@@ -438,3 +438,7 @@ class Store(Protocol):
 
     async def ping(self) -> float:
         """Seconds that a round trip takes now."""
+
+    async def evicts(self) -> str | None:
+        """The server's own word for how it forgets things when it is full, as ``volatile-lru``.
+        None where it refuses instead, as it should, or does not tell."""

@@ -58,6 +58,10 @@ class Disturbed:
         self.check()
         return await self._store.ping()
 
+    async def evicts(self) -> str | None:
+        self.check()
+        return await self._store.evicts()
+
 
 class _Disturbed:
     def __init__(self, way: Disturbed, part: Any) -> None:

@@ -12,6 +12,7 @@ import stat
 import subprocess
 import tomllib
 from collections.abc import Iterator
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -178,6 +179,20 @@ def test_compose_names_only_files_that_are_there_and_bounds_every_service() -> N
     (job,) = scraped["scrape_configs"]
     assert listed == replicas
     assert job["static_configs"][0]["targets"] == [f"{name}:3000" for name in replicas]
+
+
+def test_replicas_keep_the_addresses_that_nginx_looked_up_once() -> None:
+    """nginx resolves the names of ``replicas.conf`` at its start and never again: without addresses
+    of their own, replicas that are made anew may get each other's, or others."""
+    document = compose()
+    (network,) = document["networks"]["front"]["ipam"]["config"]
+    fixed = [
+        service["networks"]["front"]["ipv4_address"]
+        for name, service in document["services"].items()
+        if name.startswith("ccxt-mcp-") or name == "nginx"
+    ]
+    assert len(set(fixed)) == 3
+    assert all(ip_address(each) in ip_network(network["subnet"]) for each in fixed)
 
 
 def test_compose_is_refused_without_secrets() -> None:

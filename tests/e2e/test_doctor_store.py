@@ -71,6 +71,16 @@ async def test_a_store_that_is_full(tmp_path: Path, own_redis: RedisServer) -> N
     assert "maxmemory" in found.remedy
 
 
+async def test_a_store_that_evicts_is_a_warning(tmp_path: Path, own_redis: RedisServer) -> None:
+    """What clouds begin with: all our keys expire, so any of them may go."""
+    with own_redis.client() as client:
+        client.config_set("maxmemory-policy", "volatile-lru")
+    found = only(await about(tmp_path, own_redis.url), Check.STORE)
+    assert found.outcome is Outcome.WARNING
+    assert "volatile-lru" in found.found
+    assert "noeviction" in found.remedy
+
+
 async def test_a_url_that_serve_would_refuse_is_told_with_all_else(tmp_path: Path) -> None:
     """Without the check of the form, `configuration` was ok and `serve` ended with exit code 2."""
     lines = ('store_url = "localhost:6379"', 'default_exchange = "nowhere"')

@@ -11,6 +11,7 @@ wait for one lease length.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 
@@ -25,6 +26,8 @@ from ccxt_mcp.store.redis.values import RedisValues
 from ccxt_mcp.store.redis.wire import Wire
 
 __all__ = ["RedisStore"]
+
+_POLICY = re.compile(r"maxmemory_policy\W+([a-z-]+)")
 
 
 class RedisStore:
@@ -66,3 +69,8 @@ class RedisStore:
         began = time.monotonic()
         await self._wire.command("PING")
         return time.monotonic() - began
+
+    async def evicts(self) -> str | None:
+        # Raw text of one server, or what a cluster's client made of the texts of all.
+        told = _POLICY.findall(str(await self._wire.command("INFO", "memory")))
+        return next((policy for policy in told if policy != "noeviction"), None)
