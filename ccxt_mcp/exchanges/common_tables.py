@@ -27,7 +27,7 @@ __all__ = ["MOST_PACKED", "CommonTables", "Loading"]
 MOST_PACKED = 8_000_000
 """Bytes of one exchange's tables in the store; larger ones are loaded by each replica."""
 _MOST = 128 * 1024 * 1024
-_PATIENCE = 10.0
+_PATIENCE = 6.0
 """Seconds after which a replica that loads and says nothing any more is believed to be dead."""
 _LONGEST = 60.0
 """Seconds after which others load too, whatever it says."""
