@@ -29,7 +29,7 @@ class RedisValues:
         self, name: str, token: str, *, node: str, max_age: float, patience: float
     ) -> Consulted:
         args = (name, token, self._keys.mail, node, micro(max_age), micro(patience))
-        reply = await self._wire.run(_CONSULT, self._of(name), args)
+        reply = await self._wire.run(_CONSULT, self._of(name), args, large=True)
         if len(reply) == 1:
             return Consulted(None, mine=bool(reply[0]))
         return Consulted(reply[2], int(reply[1]) / 1_000_000)
@@ -38,7 +38,7 @@ class RedisValues:
         args: list[str | int | bytes] = [name, token, self._keys.mail, micro(ttl)]
         if value is not None:
             args.append(value)
-        await self._wire.run(_DEPOSIT, self._of(name), args)
+        await self._wire.run(_DEPOSIT, self._of(name), args, large=True)
 
     async def discard(self, name: str) -> None:
         await self._wire.run(_DISCARD, self._of(name), (name, "", self._keys.mail))

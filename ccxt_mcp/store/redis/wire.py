@@ -114,21 +114,25 @@ class Wire:
         args: Sequence[Argument] = (),
         *,
         again: bool = True,
+        large: bool = False,
     ) -> Any:
         """What the script answers: text as bytes, numbers as int, ``false`` as None.
 
         Args:
             again: whether it may be repeated where its connection was cut, so that it may have been
                 done twice.
+            large: whether what is said or answered may take long on its way.
 
         Raises:
             Failure: ``store_unavailable``.
         """
-        return (await self.run_all([(script, keys, args)], again=again))[0]
+        return (await self.run_all([(script, keys, args)], again=again, large=large))[0]
 
-    async def run_all(self, calls: Sequence[Call], *, again: bool = True) -> list[Any]:
+    async def run_all(
+        self, calls: Sequence[Call], *, again: bool = True, large: bool = False
+    ) -> list[Any]:
         """As ``run`` for several, in one round trip to each server."""
-        replies: list[Any] = await self._bounded(lambda link: self._run(link, calls), again)
+        replies: list[Any] = await self._bounded(lambda link: self._run(link, calls, large), again)
         for reply in replies:
             if isinstance(reply, ResponseError):
                 raise self._failed(reply) from None
@@ -150,9 +154,10 @@ class Wire:
         )
         return connection
 
-    async def _run(self, link: Link, calls: Sequence[Call]) -> list[Any]:
+    async def _run(self, link: Link, calls: Sequence[Call], large: bool) -> list[Any]:
         replies = await link.execute(
-            [("EVALSHA", script.digest, len(keys), *keys, *args) for script, keys, args in calls]
+            [("EVALSHA", script.digest, len(keys), *keys, *args) for script, keys, args in calls],
+            large=large,
         )
         unknown = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
         if unknown:
@@ -161,7 +166,7 @@ class Wire:
                 ("EVAL", script.source, len(keys), *keys, *args)
                 for script, keys, args in (calls[i] for i in unknown)
             ]
-            for i, reply in zip(unknown, await link.execute(told), strict=True):
+            for i, reply in zip(unknown, await link.execute(told, large=large), strict=True):
                 replies[i] = reply
         return replies
 

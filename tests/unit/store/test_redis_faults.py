@@ -253,7 +253,7 @@ async def test_a_full_store_says_so_and_still_takes_leases_back(
     assert (await claim(store, "t1")).state is Claim.GRANTED
     assert (await claim(store, "t2")).state is Claim.WAITING
     with own_redis.client() as client:
-        client.config_set("maxmemory", "1mb")
+        client.config_set("maxmemory", "100kb")
         assert "full" in str(await refused(store))
         await store.leases.release("lane", "t1", length=6)
         # It is the next one's, who keeps it.
@@ -274,7 +274,7 @@ async def test_a_store_that_does_a_part_of_what_is_asked_is_complained_of_once(
     load the log had hundreds of lines a second."""
     caplog.set_level(logging.WARNING, "ccxt_mcp.store")
     with own_redis.client() as client:
-        client.config_set("maxmemory", "1mb")
+        client.config_set("maxmemory", "100kb")
         for _ in range(5):
             await refused(store)
             await store.records.read("lane")
