@@ -1,7 +1,8 @@
 """Connections to the store's servers.
 
 Owns: the two ways to reach them: pipelined connections to one server (named, or found through
-Sentinel), and a Redis Cluster. Refuses: bounds in time and the words of failures (``wire``).
+Sentinel), and a Redis Cluster, each with a bound in time. Refuses: repetition, and the words of
+failures (``wire``).
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ class Link(Protocol):
             large: whether what is said or answered may take long on its way.
 
         Raises:
-            one of FAULTS: the connection failed; what was asked may have been done.
+            one of FAULTS: the connection failed, or there was no answer in time; what was asked may
+                have been done.
         """
 
     async def connection(self, key: str) -> AbstractConnection:
@@ -55,7 +57,7 @@ class Pipelined:
 
     Args:
         pool: makes connections; none is kept there.
-        patience: seconds for making one, and for a reply's first bytes.
+        patience: seconds for a round trip, with connecting.
 
     Mutable: ``_pipes`` and ``_connecting``, by whether they are for what is large.
     """
@@ -71,9 +73,12 @@ class Pipelined:
 
     async def execute(self, commands: Sequence[Command], *, large: bool = False) -> list[Any]:
         pipe = self._pipes.get(large)
-        if pipe is None or not pipe.open or pipe.idle > _STALE:
-            pipe = await self._connected(large)
-        replies = await pipe.ask(commands)
+        if pipe is not None and pipe.open and pipe.idle < _STALE:
+            replies = await pipe.ask(commands)
+        else:
+            async with asyncio.timeout(self._patience):
+                pipe = await self._connected(large)
+                replies = await pipe.ask(commands)
         for each in replies:
             if isinstance(each, ResponseError) and _read_only(each):
                 # No master any more: the name may lead to another one by now.
@@ -128,16 +133,22 @@ def _read_only(error: ResponseError) -> bool:
 
 
 class Clustered:
-    """Several servers, each with a part of the keys."""
+    """Several servers, each with a part of the keys, by the library's own client.
 
-    def __init__(self, cluster: RedisCluster) -> None:
+    Args:
+        patience: seconds for a round trip, with connecting.
+    """
+
+    def __init__(self, cluster: RedisCluster, patience: float) -> None:
         self._cluster = cluster
+        self._patience = patience
         self._free = asyncio.Semaphore(CONNECTIONS)
 
     async def execute(self, commands: Sequence[Command], *, large: bool = False) -> list[Any]:
-        if len(commands) == 1:
-            return [await self._one(commands[0])]
-        return await asyncio.gather(*(self._one(each) for each in commands))
+        async with asyncio.timeout(self._patience):
+            if len(commands) == 1:
+                return [await self._one(commands[0])]
+            return await asyncio.gather(*(self._one(each) for each in commands))
 
     async def _one(self, command: Command) -> Any:
         async with self._free:

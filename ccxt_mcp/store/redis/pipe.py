@@ -1,7 +1,7 @@
 """One connection on which many wait at once: Redis pipelining, each reply to whoever is next.
 
-Owns: which reply is whose, and finding out that a server says nothing any more. Refuses: to connect
-(the library does, with its logins, TLS and sentinels), to bound how long anyone waits, to repeat.
+Owns: which reply is whose, how long one is waited for, and finding out that a server says nothing
+any more. Refuses: to connect (the library does, with its logins, TLS and sentinels), and to repeat.
 
 The library's own way, a connection for each round trip, costs three times the CPU and the time of
 this one: a lock, a pool, a stream and a task's turn for each.
@@ -40,7 +40,8 @@ class Pipe(asyncio.Protocol):
 
     Args:
         connection: ready for commands; nobody else uses it from here on.
-        patience: seconds of silence, while a reply is awaited, after which it is given up.
+        patience: seconds for a reply; of silence, while one is awaited, after which the connection
+            is given up.
 
     Mutable: ``_awaited`` (in the order of the commands: who has gone is still there, for the reply
     that is to come), ``open`` (never set again), ``heard`` (when anything was, in seconds of the
@@ -77,7 +78,7 @@ class Pipe(asyncio.Protocol):
 
         Raises:
             ConnectionError: by the future; it failed, and what was asked may have been done.
-            TimeoutError: by the future; the server says nothing any more.
+            TimeoutError: by the future; no reply came in time.
         """
         loop = self._loop
         turn: asyncio.Future[list[Any]] = loop.create_future()
@@ -89,7 +90,7 @@ class Pipe(asyncio.Protocol):
             self._transport.write(pack_command(each))  # type: ignore[arg-type]
         self._awaited.append(_Asked(len(commands), turn, loop.time()))
         if self._alarm is None:
-            self._alarm = loop.call_later(self._patience, self._listen)
+            self._alarm = loop.call_later(self._patience, self._look)
         return turn
 
     def retire(self) -> None:
@@ -126,16 +127,24 @@ class Pipe(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._end(Disconnected(f"the connection was cut: {exc}"))
 
-    def _listen(self) -> None:
-        """Whether anything was said since it was asked for."""
+    def _look(self) -> None:
+        """Tell those who have waited for too long, all with one timer."""
         self._alarm = None
-        if not self._awaited:
-            return
-        due = max(self._awaited[0].when, self.heard) + self._patience
-        if due <= self._loop.time():
-            self._end(TooLate("the server says nothing"))
-        else:
-            self._alarm = self._loop.call_at(due, self._listen)
+        late = self._loop.time() - self._patience
+        fresh = None
+        for asked in self._awaited:
+            if asked.when > late:
+                fresh = asked.when
+                break
+            if not asked.turn.done():
+                asked.turn.set_exception(TooLate("no reply in time"))
+        if self._awaited:
+            silent = max(self._awaited[0].when, self.heard)
+            if silent <= late:
+                self._end(TooLate("the server says nothing"))
+                return
+            due = silent if fresh is None else min(silent, fresh)
+            self._alarm = self._loop.call_at(due + self._patience, self._look)
 
     def _end(self, error: Exception) -> None:
         self.open = False

@@ -80,7 +80,8 @@ def _link(target: Target, common: dict[str, Any], timeout: float) -> Link:
                 max_connections=2 * CONNECTIONS,
                 # A slot that has moved is asked for at its new place.
                 **common | {"retry": Retry(NoBackoff(), 1), "socket_timeout": timeout},
-            )
+            ),
+            timeout,
         )
     if target.kind == "sentinel":
         sentinel = Sentinel(
