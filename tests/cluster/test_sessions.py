@@ -380,6 +380,51 @@ async def test_a_request_that_is_cancelled_on_its_way_to_a_session_leaves_it_who
         assert cancelled > 5
 
 
+@pytest.mark.parametrize("ended", [False, True], ids=["while", "after"])
+async def test_a_session_that_is_opened_again_when_it_has_been_ended_is_counted(
+    ended: bool,
+) -> None:
+    """With any one of the questions to the store slow, and that may be the one by which the ended
+    session leaves the lists: the new one of the name was in none, so no bound counted it and no
+    list of ``/health`` had it."""
+    late, asked = -1, 0
+
+    async def one_is_slow() -> None:
+        nonlocal asked
+        asked += 1
+        for _ in range(60 if asked == late else 1):
+            await asyncio.sleep(0)
+
+    async with in_memory() as (here, store), asyncio.timeout(30):
+        first, second = (app.state.registry.shared for app in here.router.apps[:2])
+        for late in range(16):
+            name = f"w{late}"
+            await echoed(here, 0, name)
+            await settled(here)
+            (part,) = parts_at(here, 0)
+            store.trouble, asked = one_is_slow, 0
+            ending = asyncio.create_task(first.end(part))
+            await asyncio.gather(*[ending] * ended)
+            await second.arrive(part.principal, name, "127.0.0.1", Kind.NAMED)
+            await ending
+            await settled(here)
+            store.trouble = None
+            if not second.parts.known(part.principal, name):
+                # It was found before it was ended, and not opened again.
+                assert not ended
+                assert not store.records._documents.live()
+                await second.arrive(part.principal, name, "127.0.0.1", Kind.NAMED)
+            count, listed = await second.page(10, 0)
+            assert (count, [each["sessionId"] for each in listed]) == (1, [name]), f"{late=}"
+            assert [sorted(each) for each in store.roster._rosters.values()] == [
+                [part.part.name]
+            ] * 4
+            await second.end(second.parts.known(part.principal, name))
+            await settled(here)
+            assert not store.records._documents.live()
+            assert not any(store.roster._rosters.values())
+
+
 async def test_a_replica_that_may_have_missed_an_end_looks_before_it_believes(
     place: MakePlace,
 ) -> None:
