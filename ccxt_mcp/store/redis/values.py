@@ -15,7 +15,6 @@ __all__ = ["RedisValues"]
 _CONSULT = Script("consult", "value")
 _DEPOSIT = Script("deposit", "value")
 _DISCARD = Script("discard", "value")
-_ONCE = Script("once", "value")
 
 
 class RedisValues:
@@ -43,10 +42,5 @@ class RedisValues:
     async def discard(self, name: str) -> None:
         await self._wire.run(_DISCARD, self._of(name), (name, "", self._keys.mail))
 
-    async def once(self, name: str, value: bytes, *, ttl: float) -> bytes:
-        args = (name, "", self._keys.mail, micro(ttl), value)
-        kept: bytes = await self._wire.run(_ONCE, self._of(name), args)
-        return kept
-
     def _of(self, name: str) -> list[str]:
-        return self._keys.of(name, "value", "duty", "awaiting", "once")
+        return self._keys.of(name, "value", "duty", "awaiting")
