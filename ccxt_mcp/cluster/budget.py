@@ -22,9 +22,9 @@ from ccxt_mcp.cluster.node import Node
 from ccxt_mcp.mechanisms.rate_limit import Rules
 from ccxt_mcp.store.protocol import Act, Do, Known, Spent
 
-__all__ = ["CommonBudget", "CommonCharge"]
+__all__ = ["SLACK", "CommonBudget", "CommonCharge"]
 
-_SLACK = 0.25
+SLACK = 0.25
 """Seconds between a charge and its request that need not be told: ``transit`` is that longer."""
 _MOST_UNSAID = 10_000
 _ROOMY = 0.25
@@ -70,7 +70,7 @@ class CommonBudget:
         self._nudge = nudge
         self._place = place
         self._part = part
-        self._rules = replace(rules, transit=rules.transit + _SLACK)
+        self._rules = replace(rules, transit=rules.transit + SLACK)
         self._unsaid: list[Act] = []
         self._answered: list[CommonCharge] = []
         self._observed = 0.0
@@ -98,6 +98,11 @@ class CommonBudget:
             return 0.0
         return self._told[0].counted
 
+    @property
+    def roomy(self) -> bool:
+        """Whether the store said last that there is plenty for everybody."""
+        return self._told is not None and self._told[0].room >= _ROOMY * self._rules.burst
+
     def name(self) -> str:
         """For a charge that nobody else has, or ever had."""
         return f"{self._node.id}-{next(_numbers):x}"
@@ -112,7 +117,7 @@ class CommonBudget:
     def sent(self, charge: CommonCharge) -> None:
         """Its request goes out now."""
         self._unsent.pop(charge.id, None)
-        if (now := self._loop.time()) - charge.held > _SLACK:
+        if (now := self._loop.time()) - charge.held > SLACK:
             charge.held = now
             self._say(Act(Do.HOLD, charge.id, charge.cost))
 
@@ -121,7 +126,7 @@ class CommonBudget:
         if charge.open:
             charge.open = False
             self._unsent.pop(charge.id, None)
-            if self._told is not None and self._told[0].room >= _ROOMY * self._rules.burst:
+            if self.roomy:
                 self._answered.append(charge)
             else:
                 self._say(Act(Do.SETTLE, charge.id))

@@ -9,6 +9,11 @@ One conversation with the store at a time. Each round trip tells it what happene
 asks for as many waiters as were granted together before, so one that costs half a millisecond
 serves a replica of any size; where the budget is the bottleneck, they are asked for one by one, and
 the queue is as fair as without a store. Between replicas the store keeps the order.
+
+Where requests follow each other closely and there is plenty of room, one charge is kept in hand for
+the next, which then waits for no round trip. It counts like any other; one that nobody wants within
+``IN_HAND`` is given back. For so long a replica may also not have heard of a ban that another was
+told of, and send the one request that it has in hand.
 """
 
 from __future__ import annotations
@@ -17,14 +22,17 @@ import asyncio
 import math
 from collections import deque
 
-from ccxt_mcp.cluster.budget import CommonBudget, CommonCharge
+from ccxt_mcp.cluster.budget import SLACK, CommonBudget, CommonCharge
 from ccxt_mcp.cluster.node import Node
 from ccxt_mcp.errors import Code, Failure
 from ccxt_mcp.mechanisms.ledger import Rules
 from ccxt_mcp.mechanisms.waiting_line import Waiter, WaitingLine, penalty
 from ccxt_mcp.store.protocol import Act, Do, Spent
 
-__all__ = ["SharedLimiter"]
+__all__ = ["IN_HAND", "SharedLimiter"]
+
+IN_HAND = SLACK
+"""Seconds for which a charge is kept for a request that may come."""
 
 _TOGETHER = 64
 """Waiters that are asked for in one round trip at most."""
@@ -78,6 +86,9 @@ class SharedLimiter(WaitingLine[CommonCharge]):
         self._away_until = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._alarm = 0.0
+        self._hand: CommonCharge | None = None
+        self._next = 0.0
+        self._asked = -math.inf
 
     def __repr__(self) -> str:
         return f"<SharedLimiter {self.name!r} waiting={self.waiting} {self._budget!r}>"
@@ -87,8 +98,18 @@ class SharedLimiter(WaitingLine[CommonCharge]):
         """Nobody waits, nothing is blocked, nothing is remembered."""
         return not (self.waiting or self.blocked or self._talking) and self._budget.idle
 
-    def take(self, cost: float) -> None:
-        """Nothing is to be had without asking."""
+    def take(self, cost: float) -> CommonCharge | None:
+        """The charge in hand, if there is one of this cost, past nobody."""
+        now, hand = self._loop.time(), self._hand
+        lately, self._asked = now - self._asked < IN_HAND, now
+        if lately and (hand is None or hand.cost == cost):
+            self._next = cost
+        if hand is None or hand.cost != cost or self._queue or now < self._blocked:
+            return None
+        self._hand = None
+        self._granted += 1
+        self._proceed()
+        return hand
 
     def sent(self, charge: CommonCharge) -> None:
         """The request of this charge goes out now."""
@@ -143,6 +164,7 @@ class SharedLimiter(WaitingLine[CommonCharge]):
 
     def flush(self) -> None:
         """Tell the store what is unsaid now: nobody will be there later."""
+        self._open_hand(self._hand)
         if self._budget.unsaid:
             self._start()
 
@@ -168,6 +190,8 @@ class SharedLimiter(WaitingLine[CommonCharge]):
             when = max(now + _GATHER, self._away_until)
         if self._queue:
             when = min(when, max(self._due, self._blocked))
+        elif self._reaching:
+            when = min(when, max(now + _GATHER, self._away_until, self._blocked))
         if when <= now:
             self._start()
         elif when < math.inf and (self._timer is None or when < self._alarm):
@@ -179,7 +203,7 @@ class SharedLimiter(WaitingLine[CommonCharge]):
 
     def _wake(self) -> None:
         self._timer = None
-        if self._budget.unsaid and self._away_until <= self._loop.time():
+        if (self._budget.unsaid or self._reaching) and self._away_until <= self._loop.time():
             self._start()
         else:
             self._proceed()
@@ -196,19 +220,24 @@ class SharedLimiter(WaitingLine[CommonCharge]):
             while True:
                 now = self._loop.time()
                 waiters = self._head(now)
-                if not waiters and not self._budget.unsaid:
+                spare = self._spare(waiters)
+                if not waiters and not spare and not self._budget.unsaid:
                     return
                 asks = [
                     Act(Do.TAKE, name, each.cost)
                     for name, each in zip(self._places, waiters, strict=False)
                 ]
                 try:
-                    spent = await self._budget.speak(asks)
+                    spent = await self._budget.speak(asks + spare)
                 except BaseException:
                     # Taken or not: nobody will have them.
                     self._forget(len(asks))
+                    for each in spare:
+                        self._budget.forget(each.charge)
                     raise
                 self._away_until = 0.0
+                for each in spare:
+                    self._keep(each, spent.granted > len(asks), now)
                 self._heed(spent, waiters, now)
                 if not self._queue:
                     return
@@ -232,6 +261,37 @@ class SharedLimiter(WaitingLine[CommonCharge]):
         while len(self._places) < len(waiters):
             self._places.append(self._budget.name())
         return waiters
+
+    @property
+    def _reaching(self) -> bool:
+        """Whether one more is to be had in hand: only where it is missed by nobody."""
+        return (
+            self._next > 0.0
+            and self._hand is None
+            and self._loop.time() - self._asked < IN_HAND
+            and self._budget.roomy
+        )
+
+    def _spare(self, waiters: list[Waiter[CommonCharge]]) -> list[Act]:
+        if not self._reaching or len(waiters) < len(self._queue):
+            return []
+        if self._blocked > self._loop.time():
+            return []
+        cost, self._next = self._next, 0.0
+        return [Act(Do.TAKE, self._budget.name(), cost)]
+
+    def _keep(self, spare: Act, granted: bool, asked: float) -> None:
+        if not granted:
+            # It must not stand in line: others want what it would only have in hand.
+            self._budget.forget(spare.charge)
+            return
+        self._hand = self._budget.given(spare.charge, spare.amount, asked)
+        self._loop.call_later(IN_HAND, self._open_hand, self._hand)
+
+    def _open_hand(self, hand: CommonCharge | None) -> None:
+        if hand is not None and self._hand is hand:
+            self._hand = None
+            self._budget.refund(hand)
 
     def _heed(self, spent: Spent, waiters: list[Waiter[CommonCharge]], asked: float) -> None:
         now, late = self._loop.time(), 0.0

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ccxt_mcp.cluster.limiter import SharedLimiter
+from ccxt_mcp.cluster.limiter import IN_HAND, SharedLimiter
 from ccxt_mcp.cluster.node import Node
 from ccxt_mcp.errors import Code, Failure
 from ccxt_mcp.mechanisms.rate_limit import Rules, Window
@@ -163,6 +163,93 @@ async def test_where_there_is_room_an_answer_is_told_with_the_next_request() -> 
     await asyncio.sleep(5)
     assert await replicas.counted() == 0
     assert limiter.idle
+
+
+async def paced(
+    replicas: Replicas, limiter: SharedLimiter, count: int, every: float, cost: float = 1.0
+) -> list[float]:
+    """Requests one after the other; the seconds that each waited for its charge."""
+    waited = []
+    for _ in range(count):
+        began = replicas.loop.time()
+        charge = await limiter.acquire(cost)
+        waited.append(replicas.loop.time() - began)
+        limiter.sent(charge)
+        await asyncio.sleep(every / 2)
+        limiter.settle(charge)
+        await asyncio.sleep(every / 2)
+    return waited
+
+
+@virtually
+async def test_requests_that_follow_each_other_find_their_charge_in_hand() -> None:
+    """Asked for by each, it is a round trip that every call waits for."""
+    replicas = Replicas(MINUTE)
+    limiter = replicas.limiters[0]
+    waited = await paced(replicas, limiter, 20, every=0.1)
+    assert waited[2:] == [0.0] * 18
+    assert replicas.trips <= 21
+    # Nobody comes for the last one.
+    await asyncio.sleep(IN_HAND)
+    charges = replicas.trips
+    await asyncio.sleep(MINUTE.transit + MINUTE.windows[0].seconds)
+    assert replicas.trips == charges
+    assert await replicas.counted() == 0.0
+    assert limiter.idle
+
+
+@virtually
+async def test_a_charge_in_hand_that_nobody_wants_is_given_back() -> None:
+    replicas = Replicas(MINUTE)
+    limiter = replicas.limiters[0]
+    await paced(replicas, limiter, 3, every=0.1)
+    assert await replicas.counted() == 4.0
+    await asyncio.sleep(IN_HAND)
+    assert await replicas.counted() == 3.0
+
+
+@virtually
+async def test_nothing_is_kept_in_hand_where_there_is_little_room() -> None:
+    """What one replica keeps for a request that may come, another has a request for."""
+    rules = Rules(10.0, 4.0)
+    replicas = Replicas(rules)
+    held = [await replicas.limiters[1].acquire(1.0) for _ in range(3)]
+    await paced(replicas, replicas.limiters[0], 3, every=0.1)
+    assert await replicas.counted() == pytest.approx(3.0, abs=1.0)
+    assert replicas.limiters[0]._hand is None
+    for each in held:
+        replicas.limiters[1].refund(each)
+
+
+@virtually
+async def test_what_costs_something_else_is_asked_for() -> None:
+    replicas = Replicas(MINUTE)
+    limiter = replicas.limiters[0]
+    await paced(replicas, limiter, 3, every=0.1)
+    charge = await limiter.acquire(20.0)
+    assert charge.cost == 20.0
+    await asyncio.sleep(IN_HAND)
+    assert await replicas.counted() == 23.0
+
+
+@virtually
+async def test_a_charge_in_hand_does_not_pass_a_ban() -> None:
+    """Its own replica's at once; after another one's, one request may still go, and no second."""
+    replicas = Replicas(MINUTE)
+    one, two, _ = replicas.limiters
+    await asyncio.gather(*(paced(replicas, each, 3, every=0.1) for each in (one, two)))
+    now = replicas.loop.time()
+    one.ban(now + 60)
+    for limiter, free in ((one, 0), (two, 1)):
+        for n in range(3):
+            if n < free:
+                limiter.settle(await limiter.acquire(1.0, deadline=now + 30))
+                await asyncio.sleep(0.02)
+            else:
+                with pytest.raises(Failure, match="blocked by the exchange"):
+                    await limiter.acquire(1.0, deadline=now + 30)
+    await asyncio.sleep(IN_HAND)
+    assert await replicas.counted() == 7.0
 
 
 @virtually
@@ -352,7 +439,7 @@ async def test_cancel_storms_leave_no_charge_behind() -> None:
             if not isinstance(done, BaseException):
                 limiter.refund(done)
         await asyncio.sleep(dice.choice((0.0, 0.05)))
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(IN_HAND + 0.1)
     assert await replicas.counted() == 0.0
     assert [each.waiting for each in replicas.limiters] == [0, 0, 0]
     await asyncio.sleep(120)
