@@ -141,7 +141,10 @@ class Bounds:
             await self._store.roster.touch(_named(roster), [name], ttl=self._counted)
             return
         await self._end(name, facts.client_ip, True)
-        await self._leave(name, facts.client_ip, named=True)
+        # This list too, where the session has come from another address since.
+        for each in (roster, _named(roster)):
+            await self._store.roster.leave(each, name)
+        await self._count(name, facts.client_ip)
 
     async def _leave(self, name: str, client_ip: str | None, *, named: bool) -> None:
         lists, roster = _rosters(client_ip, named=named), self._store.roster
