@@ -222,6 +222,29 @@ async def test_nothing_is_kept_in_hand_where_there_is_little_room() -> None:
 
 
 @virtually
+async def test_what_is_only_to_be_had_in_hand_holds_nobody_up() -> None:
+    """Refused, it would stand in line before another replica's request."""
+    one, two, _ = Replicas(Rules(1.0, 5.0)).limiters
+    for _ in range(2):
+        one.sent(await one.acquire(2.0))
+    async with asyncio.timeout(0.1):
+        two.sent(await two.acquire(1.0))
+
+
+@virtually
+async def test_a_charge_in_hand_whose_grant_was_never_heard_is_given_back() -> None:
+    replicas = Replicas(MINUTE)
+    limiter = replicas.limiters[0]
+    for deaf in (False, False, True):
+        replicas.deaf = deaf
+        limiter.sent(await limiter.acquire(1.0))
+        await asyncio.sleep(0.1)
+    replicas.deaf = False
+    await asyncio.sleep(2)
+    assert await replicas.counted() == 3.0
+
+
+@virtually
 async def test_what_costs_something_else_is_asked_for() -> None:
     replicas = Replicas(MINUTE)
     limiter = replicas.limiters[0]
