@@ -34,6 +34,7 @@ from benchmarks.processes import environment
 from benchmarks.stage import free_port
 from benchmarks.store_server import StoreServer
 from ccxt_mcp.client import CallFailed, Workflow
+from ccxt_mcp.client.wire import LEGACY, MODERN
 from ccxt_mcp.errors import CODES, Code
 from ccxt_mcp.simulation import SimulatedExchange, SimulationConfig, Venue
 from ccxt_mcp.simulation.accounts import derive_keys
@@ -427,8 +428,8 @@ async def _rolling(
     done = asyncio.Event()
 
     async def work(number: int) -> None:
-        era = ("2025-11-25", "2026-07-28")[number % 2]
-        async with Workflow(f"roll-{number}", url, era=era, timeout=60, retries=5) as workflow:  # type: ignore[arg-type]
+        era = (LEGACY, MODERN)[number % 2]
+        async with Workflow(f"roll-{number}", url, era=era, timeout=60, retries=5) as workflow:
             while not done.is_set():
                 try:
                     await workflow.call("get_open_orders", {"account": f"a{number}"})

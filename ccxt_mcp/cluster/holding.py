@@ -15,13 +15,14 @@ from __future__ import annotations
 import asyncio
 import functools
 import itertools
+import math
 import time
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 
 from ccxt_mcp.cluster.node import Node
 from ccxt_mcp.errors import Code, Failure
-from ccxt_mcp.store.protocol import Claim, Claimed
+from ccxt_mcp.store.protocol import Claim
 
 __all__ = ["HELD", "LENGTH", "RENEW", "Holding", "Leaseholder", "check_held"]
 
@@ -152,36 +153,38 @@ class Leaseholder:
         ahead: int = 0,
         record: bool = False,
         ttl: float = 0.0,
+        patience: float = math.inf,
         on_loss: Callable[[], None] | None = None,
     ) -> Holding | None:
         """Wait in line for a lease; as long as the caller does.
+
+        Args:
+            patience: seconds in line, at most; the store is asked at least once.
 
         Returns:
             The lease; None where the record that has to be there (``record``) is not.
 
         Raises:
             Failure: ``store_unavailable``.
+            TimeoutError: it was not the caller's turn in time.
         """
         token = f"{self._node.id}-{next(self._tokens):x}"
         # From before the first claim: that it was granted may be heard before its answer is.
         told = self._waiting[token] = asyncio.Event()
-        asking: asyncio.Task[Claimed] | None = None
+        asked = _now()
+        end = asked + patience
         try:
             while True:
-                asked = _now()
-                asking = asyncio.create_task(
-                    self._leases.claim(
-                        name,
-                        token,
-                        node=self._node.id,
-                        length=LENGTH,
-                        reserve=reserve,
-                        ahead=ahead,
-                        record=record,
-                        ttl=ttl,
-                    )
+                claimed = await self._leases.claim(
+                    name,
+                    token,
+                    node=self._node.id,
+                    length=LENGTH,
+                    reserve=reserve,
+                    ahead=ahead,
+                    record=record,
+                    ttl=ttl,
                 )
-                claimed = await asyncio.shield(asking)
                 if claimed.state is Claim.GRANTED:
                     holding = Holding(
                         name,
@@ -198,14 +201,16 @@ class Leaseholder:
                 elif claimed.state is Claim.MISSING:
                     return None
                 try:
-                    async with asyncio.timeout(max(claimed.wait, 0.001)):
+                    async with asyncio.timeout(max(min(claimed.wait, end - _now()), 0.001)):
                         await told.wait()
                 except TimeoutError:
-                    pass
+                    if _now() >= end:
+                        raise
                 told.clear()
+                asked = _now()
         except BaseException:
             # Asked for, and perhaps granted: nobody waits for it any more.
-            self._node.later(self._take_back(asking, name, token))
+            self._node.later(self._take_back(name, token))
             raise
         finally:
             del self._waiting[token]
@@ -230,10 +235,10 @@ class Leaseholder:
             # Whoever waited has gone; the leaving and the granting have crossed.
             self._node.later(self._release(name, token))
 
-    async def _take_back(self, asking: asyncio.Task[Claimed] | None, name: str, token: str) -> None:
-        if asking is not None:
-            # On another connection a release could overtake the claim, which nobody would end then.
-            await asyncio.wait([asking])
+    async def _take_back(self, name: str, token: str) -> None:
+        await self._release(name, token)
+        # The claim may still be on its way, on a connection that has been replaced since.
+        await asyncio.sleep(_AGAIN)
         await self._release(name, token)
 
     async def _release(

@@ -146,13 +146,11 @@ class Limits:
         for key, limiter in self._limiters.items():
             if key[0] != place.key:
                 continue
-            if isinstance(limiter, Limiter):
-                limiter.block_until(until)
-            elif told:
-                limiter.keep_back(until)
-            else:
+            if isinstance(limiter, SharedLimiter) and not told:
                 limiter.ban(until)
                 told = True
+            else:
+                limiter.keep_back(until)
 
     def close(self) -> None:
         """Let other replicas know at once what they have yet to hear."""
@@ -172,12 +170,11 @@ class Limits:
             name = f"{place.exchange} {pool.name}" + (f" {path}" if pool.per_path else "")
             if cluster is None:
                 found = Limiter(pool.rules(), name=name)
-                found.block_until(place.banned_until)
             else:
                 where = f"{place.exchange}/{cluster.hidden(*map(str, place.key))}"
                 part = "/".join((pool.name.replace(" ", "-"), pool.per, own_path, own_key or ""))
                 found = SharedLimiter(cluster.node, where, part, pool.rules(), name=name)
-                found.keep_back(place.banned_until)
+            found.keep_back(place.banned_until)
             self._limiters[key] = found
         else:
             self._limiters.move_to_end(key)

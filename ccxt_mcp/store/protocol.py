@@ -254,9 +254,6 @@ class Values(Protocol):
     async def discard(self, name: str) -> None:
         """Forget the value, and ignore what is being fetched: those who wait are told."""
 
-    async def once(self, name: str, value: bytes, *, ttl: float) -> bytes:
-        """The value that is there, else this one from now on: all who ask get the same."""
-
 
 PATIENCE = 1.0
 """Seconds for which a place in line for a budget is kept without being asked for again."""
@@ -384,17 +381,14 @@ class Mail(Protocol):
     """Short messages between nodes: at most once, in order, to those who listen."""
 
     async def listen(self, node: str, heard: Callable[[str], None]) -> None:
-        """From now on call ``heard`` with each message to this node or to all, in the order in
-        which they came; and with an empty one when messages may have been missed."""
+        """From now on call ``heard`` with each message to this node, in the order in which they
+        came; and with an empty one when messages may have been missed."""
 
     async def unlisten(self, node: str) -> None:
         """Call nothing for this node any more."""
 
     async def tell(self, node: str, message: str) -> bool:
         """Send to one node; whether anybody listened."""
-
-    async def tell_all(self, message: str) -> None:
-        """Send to every node, this one among them."""
 
 
 class Nodes(Protocol):

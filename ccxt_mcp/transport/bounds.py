@@ -7,6 +7,7 @@ could not open it again.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from ccxt_mcp.errors import Failure
@@ -62,8 +63,7 @@ class Bounds:
 
     def leave(self, name: str, client_ip: str | None, *, named: bool) -> None:
         """A session has ended; nobody waits for the lists to hear of it."""
-        for roster in _rosters(client_ip, named=named):
-            self._node.later(self._store.roster.leave(roster, name))
+        self._node.later(self._leave(name, client_ip, named=named))
 
     async def touch(self, used: Mapping[str, Session]) -> None:
         """These, by their records' names, are there and were used.
@@ -137,8 +137,15 @@ class Bounds:
             await self._store.roster.touch(_named(roster), [name], ttl=self._counted)
             return
         await self._end(name, facts.client_ip, True)
-        for each in (roster, _named(roster)):
-            await self._store.roster.leave(each, name)
+        await self._leave(name, facts.client_ip, named=True)
+
+    async def _leave(self, name: str, client_ip: str | None, *, named: bool) -> None:
+        lists, store = _rosters(client_ip, named=named), self._store
+        await asyncio.gather(*(store.roster.leave(each, name) for each in lists))
+        if named and await store.records.read(name) is not None:
+            # Opened again, and perhaps counted, before it left the lists.
+            for each in lists:
+                await store.roster.join(each, name, ttl=self._counted, most=_NO_BOUND)
 
     async def _in_use(self, nodes: Iterable[str], name: str) -> set[str]:
         here = self._parts.part(name)

@@ -10,7 +10,6 @@ whether it was changed), and one after it that nobody waits for.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -80,10 +79,9 @@ async def _take(
     assert part is not None
     leases = directory.cluster.leases
     try:
-        async with asyncio.timeout(left):
-            holding = await leases.take(part.name, record=True, ttl=directory.ttl)
-            if holding is None and fresh and await directory.reopen(session):
-                holding = await leases.take(part.name, record=True, ttl=directory.ttl)
+        holding = await leases.take(part.name, record=True, ttl=directory.ttl, patience=left)
+        if holding is None and fresh and await directory.reopen(session):
+            holding = await leases.take(part.name, record=True, ttl=directory.ttl, patience=left)
     except TimeoutError:
         raise waited_too_long(wait_max) from None
     if holding is None:

@@ -61,6 +61,14 @@ async def placed(router: Replicas, toy: Toy) -> AsyncIterator[Place]:
         yield Place(toy, router, client)
 
 
+@contextlib.asynccontextmanager
+async def in_memory() -> AsyncIterator[tuple[Place, MemoryStore]]:
+    """Three replicas on one store in memory, which tests let hang or be slow (``trouble``)."""
+    toy, store = Toy(), MemoryStore()
+    async with placed(replicas(Settings(), toy.server(), store=lambda: store), toy) as place:
+        yield place, store
+
+
 @pytest.fixture(params=["memory", "redis"])
 def stores(request: pytest.FixtureRequest) -> Callable[[], Store]:
     """Makes what each replica has of one store."""

@@ -11,7 +11,8 @@ import pytest
 
 from ccxt_mcp.cluster import holding
 from ccxt_mcp.errors import Code, Failure
-from tests.cluster.conftest import MakePlace, Place
+from ccxt_mcp.transport.session import Kind
+from tests.cluster.conftest import MakePlace, Place, in_memory
 from tests.cluster.exceptions import EXCEPTIONS
 from tests.cluster.replicas import sessions_of
 from tests.unit.transport.test_endpoint import MODERN, modern
@@ -295,32 +296,133 @@ async def test_without_the_store_what_needs_it_is_refused_as_retryable_and_the_r
         assert (await echoed(here, at, minted)).status_code == 200
 
 
-async def test_what_waits_for_a_look_at_the_store_is_refused_together(
-    place: MakePlace, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_what_waits_for_a_look_at_the_store_is_refused_together() -> None:
     """Each looked for itself, after the one before it: of requests that a store let hang for a
     second, the thirtieth was refused after thirty."""
-    here = await place()
-    minted = await opened(here, 0)
-    asked: list[str] = []
-    end = asyncio.Event()
+    asked, end = asyncio.Event(), asyncio.Event()
 
-    async def hangs(name: str, **_: object) -> None:
-        asked.append(name)
+    async def hangs() -> None:
+        asked.set()
         await end.wait()
         raise Failure(Code.STORE_UNAVAILABLE, "the store did not answer in time", retry_after=1.0)
 
-    principal = sessions_of(here.router)[0].principal
-    directory = here.router.apps[1].state.registry.shared
-    monkeypatch.setattr(directory.store.records, "read", hangs)
-    waiting = [
-        asyncio.create_task(directory.arrive(principal, minted, "127.0.0.1")) for _ in range(5)
-    ]
-    await until(lambda: asked)
-    end.set()
-    refused = await asyncio.gather(*waiting, return_exceptions=True)
-    assert [getattr(each, "status", each) for each in refused] == [503] * 5
-    assert len(asked) == 1
+    async with in_memory() as (here, store):
+        minted = await opened(here, 0)
+        principal = sessions_of(here.router)[0].principal
+        app = here.router.apps[1]
+        store.trouble = hangs
+        waiting = [
+            asyncio.create_task(app.state.registry.shared.arrive(principal, minted, "127.0.0.1"))
+            for _ in range(5)
+        ]
+        async with asyncio.timeout(5):
+            await asked.wait()
+            end.set()
+            refused = await asyncio.gather(*waiting, return_exceptions=True)
+        store.trouble = None
+        assert [getattr(each, "status", each) for each in refused] == [503] * 5
+        assert app.state.cluster.trips.failed["records.read"] == 1
+
+
+@pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside another"])
+@pytest.mark.parametrize("there", [False, True], ids=["opened", "found"])
+async def test_a_request_that_is_cancelled_on_its_way_to_a_session_leaves_it_whole(
+    there: bool, beside: bool
+) -> None:
+    """Cancelled after each number of steps of the loop. If that ended the look at the store, a
+    session would stay that counts for nobody, or has no record; whoever waited for the same look
+    would be cancelled too; and if the look were not forgotten, the next request would wait in
+    vain."""
+
+    async def slow() -> None:
+        await asyncio.sleep(0)
+
+    async with in_memory() as (here, store), asyncio.timeout(30):
+        await echoed(here, 0, "any")
+        principal = sessions_of(here.router)[0].principal
+        directory = here.router.apps[1].state.registry.shared
+        await here.at(0).delete("/mcp", headers=session("any"))
+        cancelled = 0
+        over = False
+        while not over:
+            name = f"w{cancelled}"
+            if there:
+                await echoed(here, 0, name)
+            await settled(here)
+            store.trouble = slow
+            tasks = [
+                asyncio.create_task(directory.arrive(principal, name, "127.0.0.1", Kind.NAMED))
+                for _ in range(1 + beside)
+            ]
+            for _ in range(cancelled):
+                await asyncio.sleep(0)
+            over = tasks[0].done()
+            tasks[0].cancel()
+            cancelled += 1
+            await asyncio.gather(*tasks[1:])
+            await until(lambda: not directory._leading)
+            store.trouble = None
+            assert not directory._void
+            part = directory.parts.known(principal, name)
+            count, listed = await directory.page(10, 0)
+            # Cancelled before it had begun, it has left nothing.
+            whole = 1 if there or beside or cancelled > 1 else 0
+            assert (count, len(listed)) == (whole, whole), f"{cancelled=}"
+            assert (part is not None) == (beside or cancelled > 1)
+            if whole:
+                answer = await here.at(2).delete("/mcp", headers=session(name))
+                assert answer.status_code == 204
+            await settled(here)
+            assert sessions_of(here.router) == []
+            assert await directory.page(10, 0) == (0, [])
+            assert not store.records._documents.live()
+            assert not any(store.roster._rosters.values())
+        assert cancelled > 5
+
+
+@pytest.mark.parametrize("ended", [False, True], ids=["while", "after"])
+async def test_a_session_that_is_opened_again_when_it_has_been_ended_is_counted(
+    ended: bool,
+) -> None:
+    """With any one of the questions to the store slow, and that may be the one by which the ended
+    session leaves the lists: the new one of the name was in none, so no bound counted it and no
+    list of ``/health`` had it."""
+    late, asked = -1, 0
+
+    async def one_is_slow() -> None:
+        nonlocal asked
+        asked += 1
+        for _ in range(60 if asked == late else 1):
+            await asyncio.sleep(0)
+
+    async with in_memory() as (here, store), asyncio.timeout(30):
+        first, second = (app.state.registry.shared for app in here.router.apps[:2])
+        for late in range(16):
+            name = f"w{late}"
+            await echoed(here, 0, name)
+            await settled(here)
+            (part,) = parts_at(here, 0)
+            store.trouble, asked = one_is_slow, 0
+            ending = asyncio.create_task(first.end(part))
+            await asyncio.gather(*[ending] * ended)
+            await second.arrive(part.principal, name, "127.0.0.1", Kind.NAMED)
+            await ending
+            await settled(here)
+            store.trouble = None
+            if not second.parts.known(part.principal, name):
+                # It was found before it was ended, and not opened again.
+                assert not ended
+                assert not store.records._documents.live()
+                await second.arrive(part.principal, name, "127.0.0.1", Kind.NAMED)
+            count, listed = await second.page(10, 0)
+            assert (count, [each["sessionId"] for each in listed]) == (1, [name]), f"{late=}"
+            assert [sorted(each) for each in store.roster._rosters.values()] == [
+                [part.part.name]
+            ] * 4
+            await second.end(second.parts.known(part.principal, name))
+            await settled(here)
+            assert not store.records._documents.live()
+            assert not any(store.roster._rosters.values())
 
 
 async def test_a_replica_that_may_have_missed_an_end_looks_before_it_believes(

@@ -39,15 +39,28 @@ async def talking(
                 await asyncio.sleep(0.001)
 
 
+async def opened_at_first(router: Replicas) -> str:
+    """A session that the first replica has opened, which gets the next request too."""
+    router.only = 0
+    return await opened(router)
+
+
 async def begun(router: Replicas, talker: Talker) -> tuple[str, Request]:
     """A call at the first replica that has said one step."""
-    router.only = 0
-    session = await opened(router)
+    session = await opened_at_first(router)
     request = post(router, session, call("say"))
     talker.tell(1)
     await talker.told(1)
     await request.until(b'"progress":1')
     return session, request
+
+
+async def read_on(router: Replicas, session: str, at: int, request: Request) -> Request:
+    """A stream from where its client has it, at another replica, which reads it by now."""
+    router.only = at
+    again = resume(router, session, request.ids()[-1])
+    await again.until(b": open")
+    return again
 
 
 async def test_a_stream_is_read_on_at_another_replica_while_its_call_goes_on(
@@ -56,14 +69,10 @@ async def test_a_stream_is_read_on_at_another_replica_while_its_call_goes_on(
     async with talking(stores) as (talker, router):
         session, request = await begun(router, talker)
         request.leave()
-        router.only = 1
-        first = resume(router, session, request.ids()[-1])
-        await first.until(b": open")
+        first = await read_on(router, session, 1, request)
         talker.tell(2)
         await first.until(b'"progress":2')
-        router.only = 2
-        second = resume(router, session, first.ids()[-1])
-        await second.until(b": open")
+        second = await read_on(router, session, 2, first)
         await first.done()
         talker.tell(3, None)
         await second.done()
@@ -101,9 +110,7 @@ async def test_an_answer_that_the_store_did_not_take_is_told_as_soon_as_it_does(
     async with talking(stores) as (talker, router):
         session, request = await begun(router, talker)
         request.leave()
-        router.only = 1
-        again = resume(router, session, request.ids()[-1])
-        await again.until(b": open")
+        again = await read_on(router, session, 1, request)
         router.stores[0].dead = True
         talker.tell(2, None)
         async with asyncio.timeout(5):
@@ -121,9 +128,7 @@ async def test_a_client_that_leaves_the_other_replica_starts_the_window(
     async with talking(stores, replay_window=0.2) as (talker, router):
         session, request = await begun(router, talker)
         request.leave()
-        router.only = 1
-        again = resume(router, session, request.ids()[-1])
-        await again.until(b": open")
+        again = await read_on(router, session, 1, request)
         again.leave()
         await again.done()
         async with asyncio.timeout(5):
@@ -154,9 +159,7 @@ async def test_a_replica_that_dies_while_it_is_read_from_elsewhere_is_noticed(
     async with talking(stores) as (talker, router):
         session, request = await begun(router, talker)
         request.leave()
-        router.only = 1
-        again = resume(router, session, request.ids()[-1])
-        await again.until(b": open")
+        again = await read_on(router, session, 1, request)
         talker.tell(2)
         await again.until(b'"progress":2')
         await router.kill(0)
@@ -171,8 +174,7 @@ async def test_a_question_is_answered_through_any_replica(
     stores: Callable[[], Store], answering: int
 ) -> None:
     async with talking(stores) as (talker, router):
-        router.only = 0
-        session = await opened(router)
+        session = await opened_at_first(router)
         request = post(router, session, call("ask-with-progress"))
         (question,) = await asked(request)
         router.only = answering
@@ -193,8 +195,7 @@ async def test_the_own_stream_is_open_at_one_replica_and_spoken_on_by_all(
     stores: Callable[[], Store],
 ) -> None:
     async with talking(stores) as (_, router):
-        router.only = 0
-        session = await opened(router)
+        session = await opened_at_first(router)
         router.only = 1
         await post(router, session, call("quick")).done()
         router.only = 0
@@ -227,8 +228,7 @@ async def test_the_own_stream_of_a_dead_replica_is_read_on_where_it_ended(
 ) -> None:
     """No event is lost or doubled, whether or not there is one to come."""
     async with talking(stores) as (_, router):
-        router.only = 0
-        session = await opened(router)
+        session = await opened_at_first(router)
         listening = Request(router, "GET", mcp_session_id=session)
         await listening.until(b"data:\n\n")
         router.only = 1
@@ -242,8 +242,7 @@ async def test_the_own_stream_of_a_dead_replica_is_read_on_where_it_ended(
         await second.until(b"list_changed")
         second.leave()
         await second.done()
-        third = resume(router, session, second.ids()[-1])
-        await third.until(b": open")
+        third = await read_on(router, session, 2, second)
         router.only = 1
         await post(router, session, call("announce")).done()
         await third.until(b"list_changed")
@@ -262,8 +261,7 @@ async def test_an_answer_that_comes_twice_through_two_replicas_is_taken_once(
     stores: Callable[[], Store],
 ) -> None:
     async with talking(stores) as (_, router):
-        router.only = 0
-        session = await opened(router)
+        session = await opened_at_first(router)
         request = post(router, session, call("ask"))
         (question,) = await asked(request)
         answers = []

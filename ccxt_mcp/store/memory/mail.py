@@ -31,11 +31,6 @@ class MemoryMail:
         await self._ground.ready()
         return self.send(node, message)
 
-    async def tell_all(self, message: str) -> None:
-        await self._ground.ready()
-        for node in self._listening:
-            self.send(node, message)
-
     def send(self, node: str, message: str) -> bool:
         listening = self._listening.get(node)
         if listening is None or listening[0].is_closed():

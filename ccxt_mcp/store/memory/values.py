@@ -30,12 +30,10 @@ class MemoryValues:
         self._mail = mail
         self._values: Expiring[tuple[bytes, float]] = Expiring(ground)
         self._duties: Expiring[_Duty] = Expiring(ground)
-        self._once: Expiring[bytes] = Expiring(ground)
 
     def clear(self) -> None:
         self._values.clear()
         self._duties.clear()
-        self._once.clear()
 
     async def consult(
         self, name: str, token: str, *, node: str, max_age: float, patience: float
@@ -71,16 +69,7 @@ class MemoryValues:
     async def discard(self, name: str) -> None:
         await self._ground.ready()
         self._values.pop(name)
-        self._once.pop(name)
         self._end(name)
-
-    async def once(self, name: str, value: bytes, *, ttl: float) -> bytes:
-        await self._ground.ready()
-        kept = self._once.get(name)
-        if kept is None:
-            kept = value
-            self._once.put(name, value, ttl)
-        return kept
 
     def _end(self, name: str) -> None:
         duty = self._duties.pop(name)

@@ -64,10 +64,12 @@ class RedisLogs:
 
     async def append(self, log: str, entry: bytes, *, most: int, size: int, ttl: float) -> int:
         args = (entry, most, size, micro(ttl))
-        return int(await self._wire.run(_APPEND, self._of(log), args, again=False))
+        return int(await self._wire.run(_APPEND, self._of(log), args, again=False, large=True))
 
     async def after(self, log: str, number: int) -> tuple[list[tuple[int, bytes]], bool]:
-        (last, floor, dropped), found = await self._wire.run(_AFTER, self._of(log), (number,))
+        (last, floor, dropped), found = await self._wire.run(
+            _AFTER, self._of(log), (number,), large=True
+        )
         entries = [(int(key.partition(b"-")[0]), fields[1]) for key, fields in found]
         if last is None:
             return entries, number == 0

@@ -27,8 +27,6 @@ _QUIET = 2.0
 """Seconds of silence after which the connection is asked whether it is alive."""
 _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 1.0
-_ALL = "*"
-"""In the place of a node's id."""
 
 
 class RedisMail:
@@ -83,9 +81,6 @@ class RedisMail:
         said: int = await self._wire.run(_TELL, [self._channel(node)], [message], again=False)
         return said > 0
 
-    async def tell_all(self, message: str) -> None:
-        await self._wire.run(_TELL, [self._channel(_ALL)], [message], again=False)
-
     async def close(self) -> None:
         if self._task is not None:
             self._task.cancel()
@@ -100,9 +95,10 @@ class RedisMail:
                 try:
                     # Whatever is listened to from here on is subscribed to by ``listen``.
                     self._connection = connection
-                    self._awaited = {self._channel(_ALL).encode(), *self._heard}
-                    async with asyncio.timeout(self._wire.timeout):
-                        await connection.send_command("SUBSCRIBE", *sorted(self._awaited))
+                    self._awaited = set(self._heard)
+                    if self._awaited:
+                        async with asyncio.timeout(self._wire.timeout):
+                            await connection.send_command("SUBSCRIBE", *sorted(self._awaited))
                     await self._read(connection)
                 finally:
                     if self._subscribed.is_set():
@@ -150,10 +146,9 @@ class RedisMail:
             self.on_return()
 
     def _deliver(self, channel: bytes, message: bytes) -> None:
-        to_all = channel == self._channel(_ALL).encode()
-        for heard in list(self._heard.values()) if to_all else [self._heard.get(channel)]:
-            if heard is not None:
-                try:
-                    heard(message.decode())
-                except Exception:
-                    _log.exception("a message could not be handled")
+        heard = self._heard.get(channel)
+        if heard is not None:
+            try:
+                heard(message.decode())
+            except Exception:
+                _log.exception("a message could not be handled")

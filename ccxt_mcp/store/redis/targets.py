@@ -22,7 +22,7 @@ from redis.backoff import NoBackoff
 
 from ccxt_mcp.errors import ConfigurationError
 from ccxt_mcp.store.redis import RedisStore
-from ccxt_mcp.store.redis.links import CONNECTIONS, Clustered, Link, Pooled
+from ccxt_mcp.store.redis.links import CONNECTIONS, Clustered, Link, Pipelined
 
 __all__ = ["Target", "store_of"]
 
@@ -72,16 +72,16 @@ def store_of(target: Target, *, prefix: str, timeout: float) -> RedisStore:
 
 
 def _link(target: Target, common: dict[str, Any], timeout: float) -> Link:
-    most = 2 * CONNECTIONS
     if target.kind == "cluster":
         return Clustered(
             RedisCluster(
                 startup_nodes=[ClusterNode(host, port) for host, port in target.hosts],
                 ssl=target.tls,
-                max_connections=most,
+                max_connections=2 * CONNECTIONS,
                 # A slot that has moved is asked for at its new place.
                 **common | {"retry": Retry(NoBackoff(), 1), "socket_timeout": timeout},
-            )
+            ),
+            timeout,
         )
     if target.kind == "sentinel":
         sentinel = Sentinel(
@@ -98,15 +98,15 @@ def _link(target: Target, common: dict[str, Any], timeout: float) -> Link:
                 if key.startswith("sentinel_")
             },
         )
-        return Pooled(
+        return Pipelined(
             SentinelConnectionPool(
                 target.service,
                 sentinel,
-                max_connections=most,
                 ssl=target.tls,
                 db=target.database,
                 **common,
             ),
+            timeout,
             sentinel,
         )
     if target.kind == "unix":
@@ -122,7 +122,7 @@ def _link(target: Target, common: dict[str, Any], timeout: float) -> Link:
             "host": host,
             "port": port,
         }
-    return Pooled(ConnectionPool(max_connections=most, db=target.database, **place, **common))
+    return Pipelined(ConnectionPool(db=target.database, **place, **common), timeout)
 
 
 def _tls(options: Mapping[str, str]) -> dict[str, Any]:

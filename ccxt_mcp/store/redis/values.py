@@ -15,7 +15,6 @@ __all__ = ["RedisValues"]
 _CONSULT = Script("consult", "value")
 _DEPOSIT = Script("deposit", "value")
 _DISCARD = Script("discard", "value")
-_ONCE = Script("once", "value")
 
 
 class RedisValues:
@@ -29,7 +28,7 @@ class RedisValues:
         self, name: str, token: str, *, node: str, max_age: float, patience: float
     ) -> Consulted:
         args = (name, token, self._keys.mail, node, micro(max_age), micro(patience))
-        reply = await self._wire.run(_CONSULT, self._of(name), args)
+        reply = await self._wire.run(_CONSULT, self._of(name), args, large=True)
         if len(reply) == 1:
             return Consulted(None, mine=bool(reply[0]))
         return Consulted(reply[2], int(reply[1]) / 1_000_000)
@@ -38,15 +37,10 @@ class RedisValues:
         args: list[str | int | bytes] = [name, token, self._keys.mail, micro(ttl)]
         if value is not None:
             args.append(value)
-        await self._wire.run(_DEPOSIT, self._of(name), args)
+        await self._wire.run(_DEPOSIT, self._of(name), args, large=True)
 
     async def discard(self, name: str) -> None:
         await self._wire.run(_DISCARD, self._of(name), (name, "", self._keys.mail))
 
-    async def once(self, name: str, value: bytes, *, ttl: float) -> bytes:
-        args = (name, "", self._keys.mail, micro(ttl), value)
-        kept: bytes = await self._wire.run(_ONCE, self._of(name), args)
-        return kept
-
     def _of(self, name: str) -> list[str]:
-        return self._keys.of(name, "value", "duty", "awaiting", "once")
+        return self._keys.of(name, "value", "duty", "awaiting")

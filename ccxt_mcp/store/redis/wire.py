@@ -1,7 +1,7 @@
 """Round trips to the store: scripts run, within a bound, with failures in our words.
 
-Owns: the bound of time, one repetition after a connection that was cut, scripts that the server has
-forgotten, and how what goes wrong is told. Refuses: to wait for a store that is away: each call
+Owns: one repetition after a connection that was cut, scripts that the server has forgotten, and how
+what goes wrong is told. Refuses: to wait for a store that is away: each call
 finds out for itself, so it recovers with the first that succeeds.
 
 No text of a failure has an address or a password in it; the log has the library's words, which name
@@ -33,6 +33,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from ccxt_mcp.errors import Code, Failure
 from ccxt_mcp.store.redis.links import FAULTS, Link
+from ccxt_mcp.store.redis.pipe import Command
 from ccxt_mcp.store.redis.scripts import Script
 
 __all__ = ["Call", "Wire"]
@@ -114,75 +115,85 @@ class Wire:
         args: Sequence[Argument] = (),
         *,
         again: bool = True,
+        large: bool = False,
     ) -> Any:
         """What the script answers: text as bytes, numbers as int, ``false`` as None.
 
         Args:
             again: whether it may be repeated where its connection was cut, so that it may have been
                 done twice.
+            large: whether what is said or answered may take long on its way.
 
         Raises:
             Failure: ``store_unavailable``.
         """
-        return (await self.run_all([(script, keys, args)], again=again))[0]
+        call = (script, keys, args)
+        [reply] = await self._ask([_named(call)], again, large)
+        if isinstance(reply, ResponseError):
+            [reply] = await self._in_full([call], [reply], again, large)
+        return reply
 
-    async def run_all(self, calls: Sequence[Call], *, again: bool = True) -> list[Any]:
+    async def run_all(self, calls: Sequence[Call]) -> list[Any]:
         """As ``run`` for several, in one round trip to each server."""
-        replies: list[Any] = await self._bounded(lambda link: self._run(link, calls), again)
-        for reply in replies:
-            if isinstance(reply, ResponseError):
-                raise self._failed(reply) from None
-        self._well()
-        return replies
+        replies = await self._ask([_named(call) for call in calls], True, False)
+        return await self._in_full(calls, replies, True, False)
 
     async def command(self, *command: Argument) -> Any:
         """What a plain command answers; as ``run``."""
-        [reply] = await self._bounded(lambda link: link.execute([command]), True)
+        [reply] = await self._ask([command], True, False)
         if isinstance(reply, ResponseError):
             raise self._failed(reply) from None
-        self._well()
         return reply
 
     async def connection(self, key: str) -> AbstractConnection:
         """A new connection of the caller's own. Raises as ``run``."""
-        connection: AbstractConnection = await self._bounded(
-            lambda link: link.connection(key), False
-        )
-        return connection
+        try:
+            return await self._opened().connection(key)
+        except FAULTS as error:
+            raise self._failed(error) from None
 
-    async def _run(self, link: Link, calls: Sequence[Call]) -> list[Any]:
-        replies = await link.execute(
-            [("EVALSHA", script.digest, len(keys), *keys, *args) for script, keys, args in calls]
-        )
+    def _opened(self) -> Link:
+        if self._link is None:
+            raise Failure(
+                Code.STORE_UNAVAILABLE, "this replica is leaving", retry_after=_RETRY_AFTER
+            )
+        return self._link
+
+    async def _ask(self, commands: Sequence[Command], again: bool, large: bool) -> list[Any]:
+        link, began = self._opened(), time.monotonic()
+        try:
+            try:
+                replies = await link.execute(commands, large=large)
+            except (TimeoutError, RedisTimeoutError):
+                raise
+            except FAULTS:
+                if not again:
+                    raise
+                async with asyncio.timeout(began + self.timeout - time.monotonic()):
+                    replies = await link.execute(commands, large=large)
+        except FAULTS as error:
+            raise self._failed(error) from None
+        if self._away is not None and not any(isinstance(each, ResponseError) for each in replies):
+            self._well(self._away)
+        return replies
+
+    async def _in_full(
+        self, calls: Sequence[Call], replies: list[Any], again: bool, large: bool
+    ) -> list[Any]:
+        """The replies, none of which is an error: scripts that the server does not know (it has
+        been restarted, or has forgotten them) are told again."""
         unknown = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
         if unknown:
-            # The server has been restarted or has forgotten its scripts: told again, it knows them.
             told = [
                 ("EVAL", script.source, len(keys), *keys, *args)
                 for script, keys, args in (calls[i] for i in unknown)
             ]
-            for i, reply in zip(unknown, await link.execute(told), strict=True):
+            for i, reply in zip(unknown, await self._ask(told, again, large), strict=True):
                 replies[i] = reply
+        for reply in replies:
+            if isinstance(reply, ResponseError):
+                raise self._failed(reply) from None
         return replies
-
-    async def _bounded(self, work: Callable[[Link], Any], again: bool) -> Any:
-        link = self._link
-        if link is None:
-            raise Failure(
-                Code.STORE_UNAVAILABLE, "this replica is leaving", retry_after=_RETRY_AFTER
-            )
-        try:
-            async with asyncio.timeout(self.timeout):
-                try:
-                    return await work(link)
-                except (TimeoutError, ResponseError, RedisTimeoutError):
-                    raise
-                except FAULTS:
-                    if not again:
-                        raise
-                return await work(link)
-        except FAULTS as error:
-            raise self._failed(error) from None
 
     def _failed(self, error: BaseException) -> Failure:
         known = _KNOWN.search(str(error))
@@ -203,7 +214,12 @@ class Wire:
             _log.warning("%s: %s", words, f"{type(error).__name__}: {error}"[:300])
         return Failure(Code.STORE_UNAVAILABLE, words, retry_after=_RETRY_AFTER)
 
-    def _well(self) -> None:
-        if self._away is not None and time.monotonic() - self._away >= _WELL:
+    def _well(self, away: float) -> None:
+        if time.monotonic() - away >= _WELL:
             self._away = None
             _log.warning("the store is back")
+
+
+def _named(call: Call) -> Command:
+    script, keys, args = call
+    return ("EVALSHA", script.digest, len(keys), *keys, *args)

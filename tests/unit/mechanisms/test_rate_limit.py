@@ -136,7 +136,7 @@ async def test_a_grant_that_meets_a_cancellation_goes_to_the_next() -> None:
     await ready()
     # In the very step of the loop in which the first is granted, before its task runs.
     asyncio.get_running_loop().call_at(began + 1.0, first.cancel)
-    asyncio.get_running_loop().call_at(began + 1.0, limiter._pump)
+    asyncio.get_running_loop().call_at(began + 1.0, limiter._proceed)
     done(limiter, await second)
     assert now() - began == pytest.approx(1.0)
     assert first.cancelled()
@@ -151,7 +151,7 @@ async def test_a_waiter_cancelled_just_before_its_grant_is_passed_over() -> None
     await ready()
     first.cancel()
     limiter._ledger.used = 0.0
-    limiter._pump()
+    limiter._proceed()
     done(limiter, await second)
     assert first.cancelled() or first.cancelling()
     await ready()

@@ -76,7 +76,7 @@ async def test_the_database_of_the_url_is_the_one_that_is_used(redis_server: Red
         for store in stores:
             await store.open()
         got = [
-            await store.values.once("which", f"{i}".encode(), ttl=60)
+            (await store.records.open("which", f"{i}".encode(), node="n", ttl=60)).record.data
             for i, store in enumerate(stores)
         ]
         assert got == [b"0", b"0", b"2"]

@@ -113,10 +113,10 @@ async def test_a_reply_that_came_too_late_is_nobody_elses(
     """A connection given back with a reply still on its way would answer the next question with
     it."""
     for number in range(5):
-        await store.values.once(f"key{number}", f"{number}".encode(), ttl=60)
+        await store.records.open(f"key{number}", f"{number}".encode(), node="n", ttl=60)
     for _ in range(3):
         own_redis.pause()
-        asked = [asyncio.create_task(store.values.once(f"key{i}", b"", ttl=60)) for i in range(5)]
+        asked = [asyncio.create_task(store.records.read(f"key{i}")) for i in range(5)]
         await asyncio.sleep(0.05)
         for task in asked[::2]:
             task.cancel()
@@ -124,7 +124,9 @@ async def test_a_reply_that_came_too_late_is_nobody_elses(
         own_redis.resume()
         for number in range(5):
             async with asyncio.timeout(10):
-                assert await store.values.once(f"key{number}", b"", ttl=60) == b"%d" % number
+                found = await store.records.read(f"key{number}")
+            assert found is not None
+            assert found.data == b"%d" % number
 
 
 async def test_a_server_restarted_empty_grants_nothing_for_one_length(
@@ -253,7 +255,7 @@ async def test_a_full_store_says_so_and_still_takes_leases_back(
     assert (await claim(store, "t1")).state is Claim.GRANTED
     assert (await claim(store, "t2")).state is Claim.WAITING
     with own_redis.client() as client:
-        client.config_set("maxmemory", "1mb")
+        client.config_set("maxmemory", "100kb")
         assert "full" in str(await refused(store))
         await store.leases.release("lane", "t1", length=6)
         # It is the next one's, who keeps it.
@@ -274,7 +276,7 @@ async def test_a_store_that_does_a_part_of_what_is_asked_is_complained_of_once(
     load the log had hundreds of lines a second."""
     caplog.set_level(logging.WARNING, "ccxt_mcp.store")
     with own_redis.client() as client:
-        client.config_set("maxmemory", "1mb")
+        client.config_set("maxmemory", "100kb")
         for _ in range(5):
             await refused(store)
             await store.records.read("lane")

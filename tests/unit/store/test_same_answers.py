@@ -117,9 +117,6 @@ class _Player:
     async def discard(self, chance: random.Random, name: str) -> None:
         await self.store.values.discard(name)
 
-    async def once(self, chance: random.Random, name: str) -> bytes:
-        return await self.store.values.once(name, bytes([chance.randrange(256)]), ttl=_LONG)
-
     async def append(self, chance: random.Random, name: str) -> None:
         self._numbers.append(
             await self.store.logs.append(
@@ -148,7 +145,7 @@ class _Player:
 _MOVES = (
     *("claim", "claim", "claim", "renew", "release", "release", "open", "open", "read", "write"),
     *("touch", "remove", "join", "join", "stay", "leave", "page", "consult", "consult", "deposit"),
-    *("discard", "once", "append", "append", "append", "after", "after", "drop", "beat", "all"),
+    *("discard", "append", "append", "append", "after", "after", "drop", "beat", "all"),
     *("gone",),
 )
 

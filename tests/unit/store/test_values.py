@@ -119,15 +119,3 @@ async def test_what_is_discarded_while_it_is_fetched_is_not_kept(world: World) -
     await world.store.values.deposit("ticker", "t3", b"x", ttl=60)
     await world.store.values.discard("ticker")
     assert (await consult(world, "t4")).mine
-
-
-async def test_all_who_ask_once_get_the_same(world: World) -> None:
-    stores = (world.store, world.other)
-    got = await asyncio.gather(
-        *(stores[i % 2].values.once("key", f"v{i}".encode(), ttl=0.25) for i in range(20))
-    )
-    assert len(set(got)) == 1
-    await world.pass_time(0.3)
-    assert await world.store.values.once("key", b"next", ttl=60) == b"next"
-    await world.store.values.discard("key")
-    assert await world.store.values.once("key", b"other", ttl=60) == b"other"

@@ -1,3 +1,3 @@
-redis.call('DEL', KEYS[1], KEYS[4])
+redis.call('DEL', KEYS[1])
 tell()
 return 1

@@ -1,5 +1,5 @@
--- KEYS: 1 value (hash of b(ytes), s(ince)), 2 duty (hash of token, since, patience), 3 nodes that wait,
--- 4 the value given once. ARGV: 1 name, 2 token, 3 what the channels of nodes begin with.
+-- KEYS: 1 value (hash of b(ytes), s(ince)), 2 duty (hash of token, since, patience), 3 nodes that wait.
+-- ARGV: 1 name, 2 token, 3 what the channels of nodes begin with.
 
 local function tell()
   local nodes = redis.call('SMEMBERS', KEYS[3])

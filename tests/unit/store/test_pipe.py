@@ -1,0 +1,245 @@
+"""Many who wait on one connection: whose each reply is, and what becomes of them when it fails.
+
+Against a server of the tests' own that answers when it is told to: a real one cannot be made to
+answer the second command late, or with what nobody asked for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+from hiredis import Reader
+from redis.asyncio.connection import ConnectionPool
+from redis.exceptions import ConnectionError as Disconnected
+from redis.exceptions import ReadOnlyError, ResponseError
+from redis.exceptions import TimeoutError as TooLate
+
+from ccxt_mcp.store.redis.links import FAULTS, Pipelined
+
+PATIENCE = 0.3
+
+
+class Server:
+    """Answers each command with ``answer``; what it is while ``held`` waits."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[bytes, ...]] = []
+        self.connections: list[asyncio.StreamWriter] = []
+        self.answer: Callable[[tuple[bytes, ...]], bytes] = lambda command: b"+%s\r\n" % command[-1]
+        self.go = asyncio.Event()
+        self.go.set()
+        self.lets_in = True
+        self.serving = 0
+
+    def hold(self) -> None:
+        self.go.clear()
+
+    def cut(self) -> None:
+        for each in self.connections:
+            each.transport.abort()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections.append(writer)
+        self.serving += 1
+        parser = Reader()
+        try:
+            while data := await reader.read(1 << 16):
+                parser.feed(data)
+                while (command := parser.gets()) is not False:
+                    if command[0] == b"CLIENT":
+                        if self.lets_in:
+                            writer.write(b"+OK\r\n")
+                        continue
+                    self.asked.append(tuple(command))
+                    await self.go.wait()
+                    writer.write(self.answer(tuple(command)))
+        except ConnectionError:
+            pass
+        finally:
+            self.serving -= 1
+            writer.close()
+
+
+@asynccontextmanager
+async def serving(patience: float = 10.0) -> AsyncIterator[tuple[Server, Pipelined]]:
+    server = Server()
+    listening = await asyncio.start_server(server.serve, "127.0.0.1", 0)
+    port = listening.sockets[0].getsockname()[1]
+    link = Pipelined(ConnectionPool(host="127.0.0.1", port=port, protocol=2), patience)
+    try:
+        yield server, link
+    finally:
+        await link.close()
+        server.go.set()
+        server.cut()
+        listening.close()
+        await until(lambda: not server.serving)
+
+
+async def until(found: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not found():
+            await asyncio.sleep(0.002)
+
+
+async def test_all_share_one_connection_and_each_has_its_own_replies() -> None:
+    async with serving() as (server, link):
+        async with asyncio.timeout(5):
+            found = await asyncio.gather(
+                *(link.execute([("GET", n), ("GET", -n)][: 1 + n % 2]) for n in range(50))
+            )
+    for n, replies in enumerate(found):
+        assert replies == [b"%d" % n, b"%d" % -n][: 1 + n % 2]
+    assert len(server.connections) == 1
+
+
+async def test_the_replies_of_those_who_have_gone_are_nobody_elses() -> None:
+    """Taken by whoever asks next, one caller's answer would be another's."""
+    async with serving() as (server, link):
+        await link.execute([("GET", "first")])
+        server.hold()
+        tasks = [asyncio.create_task(link.execute([("GET", n)])) for n in range(20)]
+        await until(lambda: len(server.asked) > 1)
+        for gone in tasks[::3]:
+            gone.cancel()
+        await asyncio.sleep(0)
+        server.go.set()
+        found = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [n for n, each in enumerate(found) if each == [b"%d" % n]] == [
+            n for n in range(20) if n % 3
+        ]
+        assert await link.execute([("GET", "last")]) == [b"last"]
+        assert len(server.connections) == 1
+
+
+async def test_what_is_large_does_not_hold_up_what_is_small() -> None:
+    """On one connection a lease would be renewed only after another's market table has arrived."""
+    async with serving() as (server, link):
+        await link.execute([("GET", "small")])
+        server.answer = lambda command: (
+            b"$1000000\r\nbeginning" if command[-1] == b"large" else b"+%s\r\n" % command[-1]
+        )
+        large = asyncio.create_task(link.execute([("GET", "large")], large=True))
+        await until(lambda: server.asked[-1][-1] == b"large")
+        for n in range(3):
+            assert await link.execute([("GET", n)]) == [b"%d" % n]
+        assert not large.done()
+        large.cancel()
+
+
+async def test_a_server_that_falls_silent_is_given_up_in_time_and_found_again() -> None:
+    async with serving(PATIENCE) as (server, link):
+        await link.execute([("GET", 1)])
+        server.hold()
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        with pytest.raises(FAULTS) as caught:
+            await link.execute([("GET", 2)])
+        assert isinstance(caught.value, TooLate | TimeoutError)
+        assert PATIENCE * 0.9 < loop.time() - began < PATIENCE + 2
+        server.go.set()
+        assert await link.execute([("GET", 3)]) == [b"3"]
+        assert len(server.connections) == 2
+
+
+async def test_a_reply_that_is_late_behind_others_is_given_up_in_time() -> None:
+    """A connection that is heard all the time is not silent, but those on it wait no longer for
+    that."""
+    async with serving(PATIENCE) as (server, link):
+        await link.execute([("GET", 0)])
+        loop = asyncio.get_running_loop()
+        server.answer = lambda command: b"*1000000\r\n" if command[-1] == b"slow" else b":1\r\n"
+        slow = asyncio.create_task(link.execute([("GET", "slow")]))
+        began = loop.time()
+        await until(lambda: server.asked[-1][-1] == b"slow")
+        async with asyncio.timeout(5):
+            while not slow.done():
+                server.connections[0].write(b":1\r\n")
+                await asyncio.sleep(0.01)
+        assert isinstance(slow.exception(), TooLate)
+        assert loop.time() - began < PATIENCE + 2
+
+
+async def test_who_waits_on_a_connection_that_is_cut_hears_of_it() -> None:
+    async with serving() as (server, link):
+        await link.execute([("GET", 0)])
+        server.hold()
+        tasks = [asyncio.create_task(link.execute([("GET", n)])) for n in range(5)]
+        await until(lambda: len(server.asked) > 1)
+        server.cut()
+        found = await asyncio.gather(*tasks, return_exceptions=True)
+        assert all(isinstance(each, Disconnected) for each in found)
+        assert len({id(each) for each in found}) == 5
+        server.go.set()
+        assert await link.execute([("GET", "again")]) == [b"again"]
+
+
+@pytest.mark.parametrize("said", [b"?nonsense\r\n", b"+asked\r\n+not asked\r\n"])
+async def test_a_server_that_says_what_nobody_asked_for_is_not_believed(said: bytes) -> None:
+    """Its next reply would be taken for the answer to another question."""
+    async with serving() as (server, link):
+        server.answer = lambda command: said
+        with suppress(*FAULTS):
+            await link.execute([("GET", 1)])
+        server.answer = lambda command: b"+%s\r\n" % command[-1]
+        await until(lambda: server.connections[0].transport.is_closing())
+        assert await link.execute([("GET", 2)]) == [b"2"]
+
+
+async def test_an_error_is_the_reply_of_its_command_alone() -> None:
+    async with serving() as (server, link):
+        server.answer = lambda command: (
+            b"-ERR no such thing\r\n" if command[-1] == b"1" else b"+%s\r\n" % command[-1]
+        )
+        first, second, third = await link.execute([("GET", n) for n in range(3)])
+        assert (first, third) == (b"0", b"2")
+        assert isinstance(second, ResponseError)
+
+
+async def test_a_server_that_can_only_be_read_is_left_for_a_new_connection() -> None:
+    """It is no master any more; who is may be found out by connecting."""
+    async with serving() as (server, link):
+        server.answer = lambda command: b"-READONLY You can't write against a replica\r\n"
+        [reply] = await link.execute([("SET", "a", 1)])
+        assert isinstance(reply, ReadOnlyError)
+        server.answer = lambda command: b"+%s\r\n" % command[-1]
+        assert await link.execute([("SET", "a", 2)]) == [b"2"]
+        assert len(server.connections) == 2
+
+
+async def test_those_who_come_while_it_is_connected_wait_for_one_connection() -> None:
+    async with serving(PATIENCE) as (server, link):
+        server.lets_in = False
+        tasks = [asyncio.create_task(link.execute([("GET", n)])) for n in range(5)]
+        await until(lambda: bool(server.connections))
+        tasks[0].cancel()
+        found = await asyncio.gather(*tasks, return_exceptions=True)
+        assert isinstance(found[0], asyncio.CancelledError)
+        assert all(isinstance(each, TimeoutError) for each in found[1:])
+        assert len(server.connections) == 1
+        server.lets_in = True
+        assert await link.execute([("GET", "then")]) == [b"then"]
+
+
+async def test_a_link_that_is_closed_leaves_nobody_waiting() -> None:
+    async with serving() as (server, link):
+        server.lets_in = False
+        connecting = asyncio.create_task(link.execute([("GET", 1)]))
+        await until(lambda: bool(server.connections))
+        await link.close()
+        with pytest.raises(Disconnected):
+            await connecting
+
+
+async def test_a_connection_that_was_quiet_for_long_is_made_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What lies between may have forgotten it: found out by waiting for a reply in vain."""
+    async with serving() as (server, link):
+        await link.execute([("GET", 1)])
+        monkeypatch.setattr("ccxt_mcp.store.redis.links._STALE", 0.0)
+        assert await link.execute([("GET", 2)]) == [b"2"]
+        assert len(server.connections) == 2
