@@ -9,6 +9,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from redis.crc import key_slot
+
+from ccxt_mcp.store.redis.keys import Keys
 from tests.redis_server import RedisServer, running_redis
 
 __all__ = ["Shards", "Watched", "running_shards", "running_watched"]
@@ -34,27 +37,27 @@ class Shards:
     def url(self) -> str:
         return f"redis+cluster://{','.join(f'127.0.0.1:{each.port}' for each in self.nodes)}"
 
-    def slot(self, key: str) -> int:
-        return int(self._first("CLUSTER", "KEYSLOT", key))
-
     def owner(self, key: str) -> RedisServer:
         """The server that has this key."""
-        slot = self.slot(key)
-        for first, last, (_, port, *_), *_ in self._first("CLUSTER", "SLOTS"):
+        slot = key_slot(key.encode())
+        return self._of_slot(slot, self._first("CLUSTER", "SLOTS"))
+
+    def _of_slot(self, slot: int, table: Any) -> RedisServer:
+        for first, last, (_, port, *_), *_ in table:
             if first <= slot <= last:
                 return next(each for each in self.nodes if each.port == port)
         raise AssertionError(f"nobody has the slot {slot}")
 
     def begin_to_move(self, key: str, to: RedisServer) -> None:
         """From here on the slot of this key is on its way, and each of its keys at either end."""
-        slot, source = self.slot(key), self.owner(key)
+        slot, source = key_slot(key.encode()), self.owner(key)
         with source.client() as old, to.client() as new:
             new.execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", _id(old))
             old.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", _id(new))
 
     def finish_move(self, key: str, to: RedisServer) -> None:
         """Take over what is there, and let everybody know."""
-        slot, source = self.slot(key), self.owner(key)
+        slot, source = key_slot(key.encode()), self.owner(key)
         with source.client() as old, to.client() as new:
             keys: Any
             while keys := old.execute_command("CLUSTER", "GETKEYSINSLOT", slot, 100):
@@ -65,13 +68,13 @@ class Shards:
 
     def come_of_age(self, prefix: str) -> None:
         """As of one server."""
-        from ccxt_mcp.store.redis.keys import Keys
-
+        table = self._first("CLUSTER", "SLOTS")
+        parts: dict[RedisServer, list[str]] = {}
         for key in Keys(prefix).all_leases():
-            owner = self.owner(key)
-            with owner.client() as client:
-                info: Any = client.info("server")
-                client.hset(key, "born", f"1 {info['run_id']}")
+            owner = self._of_slot(key_slot(key.encode()), table)
+            parts.setdefault(owner, []).append(key)
+        for owner, keys in parts.items():
+            owner.come_of_age(prefix, keys)
 
     def forget(self, prefix: str) -> None:
         for each in self.nodes:

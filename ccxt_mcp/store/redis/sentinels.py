@@ -6,6 +6,9 @@ what they name (the library's pool).
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from redis.asyncio.sentinel import MasterNotFoundError, Sentinel
 from redis.exceptions import ConnectionError, TimeoutError
 
@@ -19,15 +22,22 @@ class Sentinels(Sentinel):
     primary at once while the first sentinel is away, the last leave one sentinel there twice and
     the first one never again. What has happened to each of them in turn leaves one alone.
 
+    Args:
+        hosts: of the sentinels.
+        options: of connections to them.
+
     Invariant: ``sentinels`` has all of them between any two steps, whoever answered last first.
     """
+
+    def __init__(self, hosts: Sequence[tuple[str, int]], options: Mapping[str, Any]) -> None:
+        super().__init__(hosts, sentinel_kwargs=dict(options))  # type: ignore[no-untyped-call]
 
     async def discover_master(self, service_name: str) -> tuple[str, int]:
         """Where the primary is. Raises ``MasterNotFoundError``, with what each of them said."""
         said = []
         for sentinel in tuple(self.sentinels):
             try:
-                masters = await sentinel.sentinel_masters()
+                masters: Any = await sentinel.sentinel_masters()
             except (ConnectionError, TimeoutError) as error:
                 said.append(f"{error}")
                 continue

@@ -4,6 +4,7 @@ were given and when, by one clock."""
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -65,7 +66,7 @@ class Work:
         """
         for lane, turns in self.turns.items():
             turns.sort()
-            for (_, sure, one), (began, _, other) in zip(turns, turns[1:], strict=False):
+            for (_, sure, one), (began, _, other) in itertools.pairwise(turns):
                 assert sure <= began, f"{one} and {other} had {lane} at once"
         numbers = [number for _, number in self.numbers]
         assert numbers == sorted(set(numbers))

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from ccxt_mcp.errors import Failure
 from ccxt_mcp.store.opening import store_at
 from ccxt_mcp.store.protocol import Claim, Store
 from ccxt_mcp.store.redis.keys import Keys
@@ -108,7 +107,7 @@ async def test_a_primary_that_has_been_away_is_asked_no_more_when_it_comes_back(
     """It believes to be the primary until a sentinel tells it: for some ten seconds, all that was
     held when it went is to be had from it. A replica that had nothing to ask meanwhile still has
     connections to it."""
-    monkeypatch.setattr("ccxt_mcp.store.redis.mail._QUIET", 0.1)
+    monkeypatch.setattr("ccxt_mcp.store.redis.mail._ROUND", 0.1)
     primary = watched.primary()
     assert primary is not None
     primary.come_of_age(prefix)
