@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from redis.crc import key_slot
+from redis.exceptions import ConnectionError as Disconnected
+from redis.exceptions import ResponseError
 
 from ccxt_mcp.store.redis.keys import Keys
 from tests.redis_server import RedisServer, running_redis
@@ -18,6 +20,7 @@ __all__ = ["Shards", "Watched", "running_shards", "running_watched"]
 
 _SLOTS = 16384
 _SERVICE = "main"
+_QUICK = ("--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1")
 
 
 def _wait(condition: Callable[[], bool], what: str, seconds: float = 30.0) -> None:
@@ -97,7 +100,7 @@ class Shards:
     def _first(self, *command: str) -> Any:
         # Of those that live.
         for each in self.nodes:
-            with contextlib.suppress(OSError, ConnectionError), each.client() as client:
+            with contextlib.suppress(OSError, Disconnected), each.client() as client:
                 return client.execute_command(*command)
         raise AssertionError("no server is there")
 
@@ -107,22 +110,29 @@ def _id(client: Any) -> Any:
 
 
 @contextlib.contextmanager
-def running_shards(directory: Path, *options: str, count: int = 3) -> Iterator[Shards]:
-    """A cluster for as long as this lasts. A server that is away takes with it only what it has."""
+def running_shards(directory: Path, *, count: int = 3, followers: int = 0) -> Iterator[Shards]:
+    """A cluster for as long as this lasts. A primary that is away takes with it only what it has,
+    unless it is one of the first, which may have followers.
+
+    Args:
+        count: of primaries.
+        followers: of the first primary, the second and so on, one each.
+    """
     with contextlib.ExitStack() as stack:
-        nodes = []
-        for number in range(count):
+
+        def running(number: int) -> RedisServer:
             own = directory / f"shard{number}"
             own.mkdir()
-            nodes.append(
-                stack.enter_context(
-                    running_redis(
-                        own,
-                        *("--cluster-enabled", "yes", "--cluster-node-timeout", "1000"),
-                        *("--cluster-require-full-coverage", "no", *options),
-                    )
+            return stack.enter_context(
+                running_redis(
+                    own,
+                    *("--cluster-enabled", "yes", "--cluster-node-timeout", "1000"),
+                    *("--cluster-require-full-coverage", "no", *_QUICK),
                 )
             )
+
+        nodes = [running(number) for number in range(count)]
+        behind = [running(count + number) for number in range(followers)]
         for number, each in enumerate(nodes):
             with each.client() as client:
                 mine = range(number * _SLOTS // count, (number + 1) * _SLOTS // count)
@@ -132,7 +142,35 @@ def running_shards(directory: Path, *options: str, count: int = 3) -> Iterator[S
                     client.execute_command("CLUSTER", "MEET", "127.0.0.1", other.port)
         shards = Shards(nodes)
         _wait(shards.settled, "the servers have not found each other")
+        for primary, follower in zip(nodes, behind, strict=False):
+            _follow(primary, follower)
+        shards.nodes += behind
         yield shards
+
+
+def _follow(primary: RedisServer, follower: RedisServer) -> None:
+    with primary.client() as first, follower.client() as second:
+        second.execute_command("CLUSTER", "MEET", "127.0.0.1", primary.port)
+        wanted = _id(first)
+        _wait(lambda: wanted in second.execute_command("CLUSTER", "NODES"), "it does not know it")
+
+        def replicates() -> bool:
+            try:
+                second.execute_command("CLUSTER", "REPLICATE", wanted)
+            except ResponseError:
+                # It knows of it, but not yet that it is a primary.
+                return False
+            return True
+
+        _wait(replicates, "it cannot follow")
+    _wait(lambda: _in_step(follower), "the follower is not in step")
+
+
+def _in_step(server: RedisServer) -> bool:
+    """Whether this server has all that its primary has."""
+    with server.client() as client:
+        said: Any = client.info("replication")
+    return bool(said["role"] == "slave" and said["master_link_status"] == "up")
 
 
 class Watched:
@@ -169,16 +207,10 @@ class Watched:
                 return False
         return True
 
-    def follows(self, server: RedisServer) -> bool:
-        """Whether this server is in step with a primary."""
-        with server.client() as client:
-            said: Any = client.info("replication")
-        return bool(said["role"] == "slave" and said["master_link_status"] == "up")
-
 
 @contextlib.contextmanager
 def running_watched(
-    directory: Path, *options: str, sentinels: int = 3, down_after: float = 0.5
+    directory: Path, *, sentinels: int = 3, down_after: float = 0.5
 ) -> Iterator[Watched]:
     """A primary, a follower that has all of it, and sentinels that know both.
 
@@ -196,9 +228,8 @@ def running_watched(
                 config.write_text(sentinel)
             return stack.enter_context(running_redis(own, *more, sentinel=config))
 
-        quick = ("--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1")
-        primary = running("primary", *quick, *options)
-        follower = running("follower", *quick, *options, "--replicaof", f"127.0.0.1 {primary.port}")
+        primary = running("primary", *_QUICK)
+        follower = running("follower", *_QUICK, "--replicaof", f"127.0.0.1 {primary.port}")
         config = (
             f"sentinel monitor {_SERVICE} 127.0.0.1 {primary.port} {sentinels // 2 + 1}\n"
             f"sentinel down-after-milliseconds {_SERVICE} {down_after * 1000:.0f}\n"
@@ -206,6 +237,6 @@ def running_watched(
         )
         watching = [running(f"sentinel{number}", sentinel=config) for number in range(sentinels)]
         watched = Watched([primary, follower], watching)
-        _wait(lambda: watched.follows(follower), "the follower is not in step")
+        _wait(lambda: _in_step(follower), "the follower is not in step")
         _wait(watched.ready, "the sentinels have not found each other")
         yield watched

@@ -7,8 +7,9 @@ import asyncio
 import itertools
 import random
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -20,13 +21,15 @@ from ccxt_mcp.errors import Failure
 from ccxt_mcp.exchanges.shared_nonces import SharedNonceLane
 from ccxt_mcp.mechanisms.ledger import Rules, Window
 from ccxt_mcp.store.protocol import Store
+from ccxt_mcp.store.redis.keys import Keys
+from tests.redis_server import RedisServer
 from tests.unit.store.world import until
 
-__all__ = ["LENGTH", "Work", "at_work"]
+__all__ = ["LANES", "LENGTH", "Work", "at_work"]
 
 LENGTH = 1.0
 """Seconds of a lease of replicas at work."""
-_LANES = ("lane0", "lane1", "lane2")
+LANES = ("lane0", "lane1", "lane2")
 _RULES = Rules(20.0, 10.0, (Window(30.0, 2.0),), transit=1.0)
 
 
@@ -41,7 +44,7 @@ class Work:
     """
 
     def __init__(self) -> None:
-        self.turns: dict[str, list[tuple[float, float, str]]] = {name: [] for name in _LANES}
+        self.turns: dict[str, list[tuple[float, float, str]]] = {name: [] for name in LANES}
         self.numbers: list[tuple[float, int]] = []
         self.units: list[float] = []
         self.refused: list[float] = []
@@ -55,6 +58,19 @@ class Work:
         """Whether every lane, the numbers and the units have been had since."""
         lanes = all(any(turn[0] > when for turn in each) for each in self.turns.values())
         return lanes and all(count > 10 for count in self.after(when))
+
+    def check_age(self, prefix: str, lanes: Mapping[str, RedisServer], since: float) -> None:
+        """That each of these servers, to which the lane has come since then (steady seconds), has
+        given no turn of it in its first length."""
+        offset = time.time() - time.monotonic()
+        for lane, server in lanes.items():
+            with server.client() as client:
+                info: Any = client.info("server")
+                packed: Any = client.hget(Keys(prefix).leases(lane), "born")
+            when, run = packed.split()
+            assert run.decode() == info["run_id"]
+            first = min(began for began, _, _ in self.turns[lane] if began > since)
+            assert first + offset >= int(when) / 1e6 + LENGTH
 
     def check(self, forgotten: int = 0) -> None:
         """No turn of a lane overlaps another, no number comes twice or out of order, and no window
@@ -112,7 +128,7 @@ async def at_work(stores: Sequence[Store], patch: pytest.MonkeyPatch) -> AsyncIt
 
 def _duties(work: Work, node: Node, holder: Leaseholder, limiter: SharedLimiter) -> list[_Duty]:
     numbers = SharedNonceLane("venue", None, holder, "nonce/venue/key")
-    turns = [_Turn(work, node, holder, lane) for lane in (*_LANES, _LANES[0])]
+    turns = [_Turn(work, node, holder, lane) for lane in (*LANES, LANES[0])]
     return [*turns, _Number(work, numbers), _Unit(work, limiter)]
 
 

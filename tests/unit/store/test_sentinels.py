@@ -8,16 +8,17 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
+from redis.asyncio.sentinel import MasterNotFoundError
+from redis.exceptions import ConnectionError as Disconnected
 
 from ccxt_mcp.store.opening import store_at
 from ccxt_mcp.store.protocol import Claim, Store
-from ccxt_mcp.store.redis.keys import Keys
+from ccxt_mcp.store.redis.sentinels import Sentinels
 from tests.redis_groups import Watched, running_watched
 from tests.redis_server import RedisServer
-from tests.unit.store.at_work import LENGTH, Work, at_work
+from tests.unit.store.at_work import LANES, at_work
 from tests.unit.store.world import until
 
 TIMEOUT = 0.5
@@ -44,20 +45,6 @@ async def opened(watched: Watched, prefix: str, count: int = 2) -> AsyncIterator
     finally:
         for store in stores:
             await store.close()
-
-
-def check_age(server: RedisServer, prefix: str, work: Work, since: float) -> None:
-    """That this server has given none of the turns that were had since then (steady seconds) in its
-    first length."""
-    offset = time.time() - time.monotonic()
-    with server.client() as client:
-        info: Any = client.info("server")
-        for lane, turns in work.turns.items():
-            packed: Any = client.hget(Keys(prefix).leases(lane), "born")
-            when, run = packed.split()
-            assert run.decode() == info["run_id"]
-            first = min(began for began, _, _ in turns if began > since)
-            assert first + offset >= int(when) / 1e6 + LENGTH
 
 
 async def promoted(watched: Watched, other_than: RedisServer) -> RedisServer:
@@ -89,7 +76,7 @@ async def test_when_the_primary_is_killed_the_next_one_is_found_and_nothing_is_g
             killed = time.monotonic()
             next_one = await promoted(watched, primary)
             await until(lambda: work.goes_on(killed + 0.4), 30)
-        check_age(next_one, prefix, work, killed + 0.4)
+        work.check_age(prefix, dict.fromkeys(LANES, next_one), killed + 0.4)
         work.check(forgotten=2)
         assert work.refused
         found = await stores[1].records.read("session")
@@ -138,7 +125,7 @@ async def test_a_primary_that_has_been_away_is_asked_no_more_when_it_comes_back(
             assert {each.state for each in claims} == {Claim.YOUNG}
             await until(lambda: work.goes_on(back), 30)
         work.check(forgotten=2)
-        check_age(next_one, prefix, work, paused + 0.4)
+        work.check_age(prefix, dict.fromkeys(LANES, next_one), paused + 0.4)
 
 
 @pytest.mark.servers
@@ -165,4 +152,37 @@ async def test_what_has_become_a_follower_leads_to_the_primary(
             # Nobody has cut what was open.
             assert client.info("replication")["role"] == "slave"
     work.check(forgotten=2)
-    check_age(other, prefix, work, changed + 0.1)
+    work.check_age(prefix, dict.fromkeys(LANES, other), changed + 0.1)
+
+
+class _Sentinel:
+    """Answers a moment later, or is away."""
+
+    def __init__(self, there: bool) -> None:
+        self.there = there
+
+    async def sentinel_masters(self) -> dict[str, Any]:
+        await asyncio.sleep(0)
+        if not self.there:
+            raise Disconnected("away")
+        state = {"is_master": True, "is_sdown": False, "is_odown": False}
+        return {"main": {**state, "num-other-sentinels": 2, "ip": "10.0.0.1", "port": 6379}}
+
+
+async def test_no_sentinel_is_forgotten_when_many_look_for_the_primary_at_once() -> None:
+    """The library swaps two of a list that others are going through: the first one, which is away,
+    was never asked again, and another stood there twice."""
+    sentinels = Sentinels([("a", 1), ("b", 2), ("c", 3)], {})
+    every = [_Sentinel(False), _Sentinel(True), _Sentinel(True)]
+    sentinels.sentinels = list(every)
+    found = await asyncio.gather(*(sentinels.discover_master("main") for _ in range(5)))
+    assert set(found) == {("10.0.0.1", 6379)}
+    assert sentinels.sentinels == [every[1], every[0], every[2]]
+    every[0].there, every[1].there, every[2].there = True, False, False
+    assert await sentinels.discover_master("main") == ("10.0.0.1", 6379)
+    every[0].there = False
+    with pytest.raises(MasterNotFoundError, match="no primary of 'main': away; away; away"):
+        await sentinels.discover_master("main")
+    with pytest.raises(MasterNotFoundError, match="does not know it"):
+        every[1].there = True
+        await sentinels.discover_master("other")

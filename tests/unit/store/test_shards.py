@@ -17,7 +17,7 @@ from ccxt_mcp.store.protocol import Claim, Store
 from ccxt_mcp.store.redis.keys import Keys
 from tests.redis_groups import Shards, running_shards
 from tests.redis_server import RedisServer
-from tests.unit.store.at_work import at_work
+from tests.unit.store.at_work import LANES, at_work
 from tests.unit.store.world import until
 
 TIMEOUT = 1.0
@@ -187,3 +187,24 @@ async def test_what_is_granted_by_one_server_is_heard_of_by_way_of_another(
                 await stores[1].leases.claim(name, token, node="a", length=60)
             await stores[1].leases.release(name, "t1", length=60)
         await until(lambda: sorted(heard) == sorted(f"granted {name} t2" for name in names))
+
+
+@pytest.mark.servers
+async def test_a_follower_takes_the_place_of_a_primary_that_is_killed(
+    redis_there: None, tmp_path: Path, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with sentinels: what it has not heard of may still be held."""
+    keys = Keys(prefix)
+    with running_shards(tmp_path, followers=3) as shards:
+        async with opened(shards, prefix) as stores, at_work(stores, monkeypatch) as work:
+            await until(lambda: work.goes_on(0))
+            lost = shards.owner(keys.leases("lane0"))
+            before = {lane: shards.owner(keys.leases(lane)) for lane in LANES}
+            lost.stop()
+            killed = time.monotonic()
+            await until(lambda: work.goes_on(killed + 0.4), 30)
+            after = {lane: shards.owner(keys.leases(lane)) for lane in LANES}
+        moved = {lane: after[lane] for lane in LANES if after[lane] is not before[lane]}
+        assert "lane0" in moved
+        work.check(forgotten=2)
+        work.check_age(prefix, moved, killed + 0.4)
