@@ -65,6 +65,10 @@ class Bounds:
         """A session has ended; nobody waits for the lists to hear of it."""
         self._node.later(self._leave(name, client_ip, named=named))
 
+    def count(self, name: str, client_ip: str | None) -> None:
+        """A session with a name is there that may be in no list; nobody waits for them to hear."""
+        self._node.later(self._count(name, client_ip))
+
     async def touch(self, used: Mapping[str, Session]) -> None:
         """These, by their records' names, are there and were used.
 
@@ -137,15 +141,22 @@ class Bounds:
             await self._store.roster.touch(_named(roster), [name], ttl=self._counted)
             return
         await self._end(name, facts.client_ip, True)
-        await self._leave(name, facts.client_ip, named=True)
+        # This list too, where the session has come from another address since.
+        for each in (roster, _named(roster)):
+            await self._store.roster.leave(each, name)
+        await self._count(name, facts.client_ip)
 
     async def _leave(self, name: str, client_ip: str | None, *, named: bool) -> None:
-        lists, store = _rosters(client_ip, named=named), self._store
-        await asyncio.gather(*(store.roster.leave(each, name) for each in lists))
-        if named and await store.records.read(name) is not None:
+        lists, roster = _rosters(client_ip, named=named), self._store.roster
+        await asyncio.gather(*(roster.leave(each, name) for each in lists))
+        if named:
             # Opened again, and perhaps counted, before it left the lists.
-            for each in lists:
-                await store.roster.join(each, name, ttl=self._counted, most=_NO_BOUND)
+            await self._count(name, client_ip)
+
+    async def _count(self, name: str, client_ip: str | None) -> None:
+        if await self._store.records.read(name) is not None:
+            for each in _rosters(client_ip, named=True):
+                await self._store.roster.join(each, name, ttl=self._counted, most=_NO_BOUND)
 
     async def _in_use(self, nodes: Iterable[str], name: str) -> set[str]:
         here = self._parts.part(name)

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from ccxt_mcp.cluster import holding
+from ccxt_mcp.cluster import holding, node
 from ccxt_mcp.errors import Code, Failure
 from ccxt_mcp.transport.session import Kind
 from tests.cluster.conftest import MakePlace, Place, in_memory
@@ -423,6 +423,36 @@ async def test_a_session_that_is_opened_again_when_it_has_been_ended_is_counted(
             await settled(here)
             assert not store.records._documents.live()
             assert not any(store.roster._rosters.values())
+
+
+async def test_a_session_whose_replica_died_while_it_opened_it_is_counted_by_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its record was there, so nobody put it into the lists any more: no bound counted it and no
+    list of ``/health`` had it, however long it was used."""
+    # What the dead one has left to say is not waited for.
+    monkeypatch.setattr(node, "_TO_END", 0.1)
+    dead, end = asyncio.Event(), asyncio.Event()
+
+    async def dies() -> None:
+        if store.records._documents.live():
+            dead.set()
+            await end.wait()
+
+    async with in_memory() as (here, store), asyncio.timeout(10):
+        store.trouble = dies
+        lost = asyncio.create_task(echoed(here, 0, "w"))
+        try:
+            await dead.wait()
+            store.trouble = None
+            await here.router.kill(0)
+            assert (await echoed(here, 1, "w")).status_code == 200
+            await until(lambda: len([each for each in store.roster._rosters.values() if each]) == 4)
+            _, listed = await here.router.apps[1].state.registry.shared.page(10, 0)
+            assert [each["sessionId"] for each in listed] == ["w"]
+        finally:
+            end.set()
+            await asyncio.wait([lost])
 
 
 async def test_a_replica_that_may_have_missed_an_end_looks_before_it_believes(
