@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis.asyncio.sentinel import MasterNotFoundError
@@ -173,7 +174,7 @@ async def test_no_sentinel_is_forgotten_when_many_look_for_the_primary_at_once()
     """The library swaps two of a list that others are going through: the first one, which is away,
     was never asked again, and another stood there twice."""
     sentinels = Sentinels([("a", 1), ("b", 2), ("c", 3)], {})
-    every = [_Sentinel(False), _Sentinel(True), _Sentinel(True)]
+    every: list[Any] = [_Sentinel(False), _Sentinel(True), _Sentinel(True)]
     sentinels.sentinels = list(every)
     found = await asyncio.gather(*(sentinels.discover_master("main") for _ in range(5)))
     assert set(found) == {("10.0.0.1", 6379)}
@@ -183,6 +184,6 @@ async def test_no_sentinel_is_forgotten_when_many_look_for_the_primary_at_once()
     every[0].there = False
     with pytest.raises(MasterNotFoundError, match="no primary of 'main': away; away; away"):
         await sentinels.discover_master("main")
+    every[1].there = True
     with pytest.raises(MasterNotFoundError, match="does not know it"):
-        every[1].there = True
         await sentinels.discover_master("other")

@@ -151,6 +151,7 @@ async def test_slots_that_are_moved_under_work_are_followed(
     work.check()
 
 
+@pytest.mark.servers
 async def test_who_listens_is_found_where_the_mail_has_been_moved_to(
     own_shards: Shards, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -173,6 +174,7 @@ async def test_who_listens_is_found_where_the_mail_has_been_moved_to(
         assert heard[0] == "before"
 
 
+@pytest.mark.servers
 async def test_what_is_granted_by_one_server_is_heard_of_by_way_of_another(
     own_shards: Shards, prefix: str
 ) -> None:

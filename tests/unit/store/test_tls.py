@@ -223,7 +223,7 @@ async def test_sentinels_and_what_they_point_to_are_reached_through_tls(
             way = f"rediss+sentinel://{HOST}:{port}/main?ssl_ca_certs="
             await works(f"{way}{authority.path}")
             stranger = Authority(tmp_path, "stranger")
-            await refused(f"{way}{stranger.path}", "No master found", caplog)
+            await refused(f"{way}{stranger.path}", "CERTIFICATE_VERIFY", caplog)
 
 
 @pytest.mark.parametrize("key", ["ssl_ca_certs", "ssl_certfile", "ssl_keyfile"])
