@@ -229,7 +229,7 @@ def running_watched(
             return stack.enter_context(running_redis(own, *more, sentinel=config))
 
         primary = running("primary", *_QUICK)
-        follower = running("follower", *_QUICK, "--replicaof", f"127.0.0.1 {primary.port}")
+        follower = running("follower", *_QUICK, "--replicaof", "127.0.0.1", str(primary.port))
         config = (
             f"sentinel monitor {_SERVICE} 127.0.0.1 {primary.port} {sentinels // 2 + 1}\n"
             f"sentinel down-after-milliseconds {_SERVICE} {down_after * 1000:.0f}\n"

@@ -54,10 +54,13 @@ def secured(
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-    return port
+    while True:
+        with socket.socket() as probe:
+            probe.bind((HOST, 0))
+            port: int = probe.getsockname()[1]
+        # A node of a cluster takes the port 10,000 above as well.
+        if port < 55_000:
+            return port
 
 
 def options(port: int, authority: Authority, certificate: Certificate) -> tuple[str, ...]:
