@@ -42,8 +42,9 @@ test: lint ## style, types and all tests
 CLUSTER := tests/unit/transport tests/cluster $(addprefix tests/e2e/test_,two_workflows.py timeouts.py \
 	plain_http.py client.py versions.py writes.py pool_storm.py progress.py server_status.py)
 
-test-cluster: $(VENV)/dev ## the tests of one process behind a router over three replicas (CCXT_MCP_TEST_SEED=N draws others), then behind a real nginx
+test-cluster: $(VENV)/dev ## the tests of one process behind a router over three replicas (CCXT_MCP_TEST_SEED=N draws others), on a Redis Cluster and through failovers, then behind a real nginx
 	CCXT_MCP_TEST_REPLICAS=3 $(BIN)/python -m pytest -n auto $(ARGS) $(CLUSTER)
+	$(BIN)/python -m pytest -n auto -m servers $(ARGS) tests/unit/store tests/cluster
 	@PATH="$$PATH:/usr/sbin:/usr/local/sbin" command -v nginx >/dev/null || { echo "the rest of test-cluster needs nginx on the PATH (your system's package: apt-get install nginx, dnf install nginx, brew install nginx); it need not run" >&2; exit 1; }
 	$(BIN)/python -m pytest -m cluster $(ARGS) tests/cluster
 

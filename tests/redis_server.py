@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,12 +52,13 @@ class RedisServer:
         """A plain client, to look and to disturb."""
         return redis.Redis(port=self.port, socket_timeout=5, protocol=2)
 
-    def come_of_age(self, prefix: str) -> None:
-        """Let leases of this prefix be granted at once, as of a store that is no longer young."""
+    def come_of_age(self, prefix: str, keys: Sequence[str] | None = None) -> None:
+        """Let leases of this prefix, or those under these keys, be granted at once, as of a store
+        that is no longer young."""
         with self.client() as client:
             info: Any = client.info("server")
             with client.pipeline(transaction=False) as pipe:
-                for key in Keys(prefix).all_leases():
+                for key in Keys(prefix).all_leases() if keys is None else keys:
                     pipe.hset(key, "born", f"1 {info['run_id']}")
                 pipe.execute()
 

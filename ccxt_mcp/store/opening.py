@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from importlib.util import find_spec
+from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from ccxt_mcp.errors import ConfigurationError
@@ -28,6 +29,7 @@ _OPTIONS = {
     "ssl_check_hostname",
     "ssl_keyfile",
 }
+_FILES = {"ssl_ca_certs", "ssl_certfile", "ssl_keyfile"}
 _SENTINEL_OPTIONS = {"sentinel_username", "sentinel_password"}
 _HOST = re.compile(r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?$")
 
@@ -67,6 +69,13 @@ def store_at(url: str, *, prefix: str, timeout: float) -> Store:
             raise ConfigurationError(
                 f"store_url: unknown option `{key}`; there are {', '.join(sorted(allowed))}"
             )
+    for key in _FILES & options.keys():
+        try:
+            Path(options[key]).read_bytes()
+        except OSError as error:
+            raise ConfigurationError(
+                f"store_url: `{key}` cannot be read: {error.strerror}"
+            ) from None
     user, has_user, hosts = parts.netloc.rpartition("@")
     username, _, password = user.partition(":")
     credentials = {

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 from collections.abc import Callable
 
 from redis.asyncio.connection import AbstractConnection
@@ -23,8 +24,10 @@ __all__ = ["RedisMail"]
 _log = logging.getLogger("ccxt_mcp.store")
 
 _TELL = Script("tell")
-_QUIET = 2.0
-"""Seconds of silence after which the connection is asked whether it is alive."""
+_ROUND = 2.0
+"""Seconds after which this is told something by itself, the way others would: it finds out that its
+connection is dead, or leads to a server that has the mail no more (a slot that was moved, a primary
+that was replaced). That one may still pass on what is said, but says that nobody listens."""
 _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 1.0
 
@@ -40,6 +43,7 @@ class RedisMail:
     def __init__(self, wire: Wire, keys: Keys) -> None:
         self._wire = wire
         self._keys = keys
+        self._own = self._channel(f"?{secrets.token_hex(8)}").encode()
         self._heard: dict[bytes, Callable[[str], None]] = {}
         self._connection: AbstractConnection | None = None
         self._awaited: set[bytes] = set()
@@ -95,10 +99,9 @@ class RedisMail:
                 try:
                     # Whatever is listened to from here on is subscribed to by ``listen``.
                     self._connection = connection
-                    self._awaited = set(self._heard)
-                    if self._awaited:
-                        async with asyncio.timeout(self._wire.timeout):
-                            await connection.send_command("SUBSCRIBE", *sorted(self._awaited))
+                    self._awaited = {self._own, *self._heard}
+                    async with asyncio.timeout(self._wire.timeout):
+                        await connection.send_command("SUBSCRIBE", *sorted(self._awaited))
                     await self._read(connection)
                 finally:
                     if self._subscribed.is_set():
@@ -115,27 +118,30 @@ class RedisMail:
             pause = min(2 * pause, _LONGEST_PAUSE)
 
     async def _read(self, connection: AbstractConnection) -> None:
-        asked = True
+        """Until nothing more is to be heard here, or who tells would not find this connection."""
+        loop = asyncio.get_running_loop()
+        awaiting, due = True, loop.time() + self._wire.timeout
         while True:
-            message = await connection.read_response(
-                timeout=self._wire.timeout if asked else _QUIET
-            )
-            if message is None:
-                if asked:
-                    # Subscribing or a ping was not answered: nothing else would be heard either.
+            left = max(due - loop.time(), 0.001)
+            message = await connection.read_response(timeout=left)
+            if message is not None:
+                if message[0] == b"subscribe":
+                    self._awaited.discard(message[1])
+                    if not self._awaited:
+                        self._complete()
+                elif message[0] == b"message" and message[1] != self._own:
+                    self._deliver(message[1], message[2])
+                if awaiting and not self._awaited:
+                    awaiting, due = False, loop.time() + _ROUND
+            if loop.time() >= due:
+                if awaiting:
+                    # Subscribing, or what was told to oneself, has not been heard: nothing else
+                    # would be either.
                     return
-                asked = True
-                async with asyncio.timeout(self._wire.timeout):
-                    await connection.send_command("PING")
-                continue
-            asked = not self._subscribed.is_set()
-            if message[0] == b"message":
-                self._deliver(message[1], message[2])
-            elif message[0] == b"subscribe":
-                self._awaited.discard(message[1])
-                if not self._awaited:
-                    asked = False
-                    self._complete()
+                if not await self._wire.run(_TELL, [self._own.decode()], [""], again=False):
+                    # What is said is said to another server by now.
+                    return
+                awaiting, due = True, loop.time() + self._wire.timeout
 
     def _complete(self) -> None:
         self._subscribed.set()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import pytest
 
 from ccxt_mcp.store.memory import MemoryStore
 from ccxt_mcp.store.opening import store_at
 from ccxt_mcp.store.protocol import Store
+from tests.redis_groups import Shards, running_shards
 from tests.redis_server import RedisServer
 from tests.unit.store.world import World
 
@@ -31,7 +32,9 @@ class MemoryWorld(World):
 
 
 class RedisWorld(World):
-    def __init__(self, store: Store, other: Store, server: RedisServer, prefix: str) -> None:
+    def __init__(
+        self, store: Store, other: Store, server: RedisServer | Shards, prefix: str
+    ) -> None:
         super().__init__(store, other)
         self._server = server
         self._prefix = prefix
@@ -43,13 +46,21 @@ class RedisWorld(World):
         self._server.forget(self._prefix)
 
 
-@pytest.fixture(params=["memory", "redis"])
+@pytest.fixture(scope="session")
+def shards(redis_there: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shards]:
+    """A cluster, one for all tests of a process, as ``redis_server`` is."""
+    with running_shards(tmp_path_factory.mktemp("shards")) as shards:
+        yield shards
+
+
+@pytest.fixture(params=["memory", "redis", pytest.param("shards", marks=pytest.mark.servers)])
 async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
     """A store as two replicas see it."""
     if request.param == "memory":
         yield MemoryWorld()
         return
-    server: RedisServer = request.getfixturevalue("redis_server")
+    shared = "shards" if request.param == "shards" else "redis_server"
+    server: RedisServer | Shards = request.getfixturevalue(shared)
     prefix = secrets.token_hex(6)
     server.come_of_age(prefix)
     stores = [store_at(server.url, prefix=prefix, timeout=3) for _ in range(2)]

@@ -312,7 +312,7 @@ async def test_a_connection_for_mail_that_has_silently_died_is_found_out(
     store: Store, own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing comes on it, as if nobody had said anything; only an answer that is missing tells."""
-    monkeypatch.setattr("ccxt_mcp.store.redis.mail._QUIET", 0.05)
+    monkeypatch.setattr("ccxt_mcp.store.redis.mail._ROUND", 0.05)
     heard: list[str] = []
     await store.mail.listen("a", heard.append)
     own_redis.pause()
