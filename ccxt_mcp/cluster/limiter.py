@@ -236,8 +236,8 @@ class SharedLimiter(WaitingLine[CommonCharge]):
                         self._budget.forget(each.charge)
                     raise
                 self._away_until = 0.0
-                for each in spare:
-                    self._keep(each, spent.granted > len(asks), now)
+                for each in spare[: max(0, spent.granted - len(asks))]:
+                    self._keep(each, now)
                 self._heed(spent, waiters, now)
                 if not self._queue:
                     return
@@ -278,13 +278,9 @@ class SharedLimiter(WaitingLine[CommonCharge]):
         if self._blocked > self._loop.time():
             return []
         cost, self._next = self._next, 0.0
-        return [Act(Do.TAKE, self._budget.name(), cost)]
+        return [Act(Do.SPARE, self._budget.name(), cost)]
 
-    def _keep(self, spare: Act, granted: bool, asked: float) -> None:
-        if not granted:
-            # It must not stand in line: others want what it would only have in hand.
-            self._budget.forget(spare.charge)
-            return
+    def _keep(self, spare: Act, asked: float) -> None:
         self._hand = self._budget.given(spare.charge, spare.amount, asked)
         self._loop.call_later(IN_HAND, self._open_hand, self._hand)
 

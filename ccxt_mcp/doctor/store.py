@@ -23,6 +23,8 @@ _LENGTH = 1.0
 REMEDIES = {
     "the store cannot be reached": "Check host and port of `store_url` (`rediss://` where it speaks"
     " TLS), that the store runs, and the way to it.",
+    "the store's certificate is not trusted": "Name its authority in `store_url`"
+    " (`?ssl_ca_certs=FILE`), and the host as its certificate does.",
     "the store does not let this server in": "Correct user and password in `store_url`; both are"
     " percent-encoded.",
     "the store does not permit what this server asks": "Permit that user EVAL and EVALSHA, pub/sub"

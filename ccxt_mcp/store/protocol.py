@@ -265,6 +265,8 @@ class Do(StrEnum):
     TAKE = "t"
     """Charge ``amount`` if it fits behind those in line, or stand in line, with another amount than
     before perhaps. Again is no second."""
+    SPARE = "p"
+    """As ``TAKE``, for nobody yet: only where it fits with nobody in line; never in line itself."""
     HOLD = "h"
     """This charge of ``amount`` counts in full anew, from now: its request has yet to be sent, or
     is sent only now."""

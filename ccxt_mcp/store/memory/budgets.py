@@ -15,6 +15,7 @@ from ccxt_mcp.store.protocol import PATIENCE, Act, Do, Known, Spent
 
 __all__ = ["MemoryBudgets"]
 
+_EPS = 1e-9
 _SLOWEST = 0.2
 """The least share of its rate at which a bucket drains (``mechanisms.ledger``)."""
 
@@ -82,6 +83,14 @@ class _Budget:
         waiter.cost, waiter.until = cost, now + PATIENCE
         return outlook if ahead > 0.0 else self.ledger.next_look(cost, now), outlook
 
+    def spare(self, charge: str, cost: float, now: float) -> bool:
+        """Take a charge that nobody needs yet, where nobody needs the room either."""
+        self.ledger.advance(now)
+        if self.line or self.ledger.room + _EPS < cost:
+            return False
+        self.take(charge, cost, now)
+        return True
+
     def end(self, charge: str, now: float, *, refund: bool) -> None:
         found = self.charges.pop(charge, None)
         if found is not None and refund:
@@ -122,12 +131,16 @@ class MemoryBudgets:
             budget.remember(known, now)
         granted, wait, outlook, refused = 0, 0.0, 0.0, False
         for do, charge, amount in acts:
-            if do is not Do.TAKE:
+            if do is not Do.TAKE and do is not Do.SPARE:
                 self._do(budget, place, do, charge, amount, now)
+            elif charge in budget.charges:
+                granted += do is Do.SPARE or not refused
             elif refused:
                 continue
-            elif charge in budget.charges:
-                granted += 1
+            elif do is Do.SPARE:
+                granted += not self._blocked(budget, place, now) and budget.spare(
+                    charge, amount, now
+                )
             elif blocked := self._blocked(budget, place, now):
                 wait, outlook, refused = blocked, blocked, True
             else:

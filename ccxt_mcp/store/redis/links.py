@@ -1,8 +1,7 @@
 """Connections to the store's servers.
 
-Owns: the two ways to reach them: pipelined connections to one server (named, or found through
-Sentinel), and a Redis Cluster, each with a bound in time. Refuses: repetition, and the words of
-failures (``wire``).
+Owns: pipelined connections to one server (named, or found through Sentinel), with a bound in time.
+Refuses: several servers (``shards``), repetition, and the words of failures (``wire``).
 """
 
 from __future__ import annotations
@@ -11,21 +10,18 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from redis.asyncio.cluster import RedisCluster
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.asyncio.sentinel import Sentinel
 from redis.exceptions import ConnectionError as Disconnected
-from redis.exceptions import ReadOnlyError, RedisClusterException, RedisError, ResponseError
+from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 
 from ccxt_mcp.store.redis.pipe import Command, Pipe
 
-__all__ = ["CONNECTIONS", "FAULTS", "Clustered", "Link", "Pipelined"]
+__all__ = ["FAULTS", "Link", "Pipelined"]
 
-FAULTS = (RedisError, RedisClusterException, OSError)
-"""What goes wrong on the way; a cluster's exception is none of the library's others."""
+FAULTS = (RedisError, OSError)
+"""What goes wrong on the way."""
 
-CONNECTIONS = 32
-"""Connections to one server of a cluster; what comes more waits for one."""
 _STALE = 30.0
 """Seconds without a word after which a connection is made anew: what lies between may have
 forgotten it, which would be found out by waiting in vain."""
@@ -87,12 +83,16 @@ class Pipelined:
 
     async def connection(self, key: str) -> AbstractConnection:
         connection: AbstractConnection = self._pool.make_connection()
-        await connection.connect()
+        async with asyncio.timeout(self._patience):
+            await connection.connect()
         return connection
 
     async def close(self) -> None:
-        for task in self._connecting.values():
-            task.cancel()
+        for task in list(self._connecting.values()):
+            while not task.done():
+                # One that comes as a step of connecting ends is lost (`asyncio.wait_for`, 3.11).
+                task.cancel()
+                await asyncio.sleep(0)
         for pipe in self._pipes.values():
             pipe.close()
         for each in [] if self._sentinel is None else self._sentinel.sentinels:
@@ -130,41 +130,3 @@ class Pipelined:
 def _read_only(error: ResponseError) -> bool:
     # Older servers wrap the errors of scripts.
     return isinstance(error, ReadOnlyError) or "-READONLY " in str(error)
-
-
-class Clustered:
-    """Several servers, each with a part of the keys, by the library's own client.
-
-    Args:
-        patience: seconds for a round trip, with connecting.
-    """
-
-    def __init__(self, cluster: RedisCluster, patience: float) -> None:
-        self._cluster = cluster
-        self._patience = patience
-        self._free = asyncio.Semaphore(CONNECTIONS)
-
-    async def execute(self, commands: Sequence[Command], *, large: bool = False) -> list[Any]:
-        async with asyncio.timeout(self._patience):
-            if len(commands) == 1:
-                return [await self._one(commands[0])]
-            return await asyncio.gather(*(self._one(each) for each in commands))
-
-    async def _one(self, command: Command) -> Any:
-        async with self._free:
-            try:
-                return await self._cluster.execute_command(*command)
-            except ResponseError as error:
-                return error
-
-    async def connection(self, key: str) -> AbstractConnection:
-        await self._cluster.initialize()
-        node = self._cluster.get_node_from_key(key)
-        if node is None:
-            raise ConnectionError("no node of the cluster has this slot")
-        connection: AbstractConnection = node.connection_class(**node.connection_kwargs)
-        await connection.connect()
-        return connection
-
-    async def close(self) -> None:
-        await self._cluster.aclose()

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.connection import (
     Connection,
     ConnectionPool,
@@ -17,12 +16,14 @@ from redis.asyncio.connection import (
     UnixDomainSocketConnection,
 )
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
+from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.backoff import NoBackoff
 
 from ccxt_mcp.errors import ConfigurationError
 from ccxt_mcp.store.redis import RedisStore
-from ccxt_mcp.store.redis.links import CONNECTIONS, Clustered, Link, Pipelined
+from ccxt_mcp.store.redis.links import Link, Pipelined
+from ccxt_mcp.store.redis.sentinels import Sentinels
+from ccxt_mcp.store.redis.shards import Address, Sharded
 
 __all__ = ["Target", "store_of"]
 
@@ -72,23 +73,20 @@ def store_of(target: Target, *, prefix: str, timeout: float) -> RedisStore:
 
 
 def _link(target: Target, common: dict[str, Any], timeout: float) -> Link:
+    def server(address: Address) -> Link:
+        place: dict[str, Any] = {
+            "connection_class": SSLConnection if target.tls else Connection,
+            "host": address[0],
+            "port": address[1],
+        }
+        return Pipelined(ConnectionPool(db=target.database, **place, **common), timeout)
+
     if target.kind == "cluster":
-        return Clustered(
-            RedisCluster(
-                startup_nodes=[ClusterNode(host, port) for host, port in target.hosts],
-                ssl=target.tls,
-                max_connections=2 * CONNECTIONS,
-                # A slot that has moved is asked for at its new place.
-                **common | {"retry": Retry(NoBackoff(), 1), "socket_timeout": timeout},
-            ),
-            timeout,
-        )
+        return Sharded(target.hosts, server, timeout)
     if target.kind == "sentinel":
-        sentinel = Sentinel(
+        sentinel = Sentinels(
             target.hosts,
-            sentinel_kwargs={
-                key: value for key, value in common.items() if key not in ("username", "password")
-            }
+            {key: value for key, value in common.items() if key not in ("username", "password")}
             # One that hangs leaves time to ask another.
             | {"ssl": target.tls, "socket_timeout": timeout / 3}
             | {"socket_connect_timeout": timeout / 3}
@@ -110,19 +108,11 @@ def _link(target: Target, common: dict[str, Any], timeout: float) -> Link:
             sentinel,
         )
     if target.kind == "unix":
-        place: dict[str, Any] = {
-            "connection_class": UnixDomainSocketConnection,
-            "path": target.path,
-        }
-        common = {key: value for key, value in common.items() if key != "socket_keepalive"}
-    else:
-        [(host, port)] = target.hosts
-        place = {
-            "connection_class": SSLConnection if target.tls else Connection,
-            "host": host,
-            "port": port,
-        }
-    return Pipelined(ConnectionPool(db=target.database, **place, **common), timeout)
+        kept = {key: value for key, value in common.items() if key != "socket_keepalive"}
+        kept |= {"connection_class": UnixDomainSocketConnection, "path": target.path}
+        return Pipelined(ConnectionPool(db=target.database, **kept), timeout)
+    [address] = target.hosts
+    return server(address)
 
 
 def _tls(options: Mapping[str, str]) -> dict[str, Any]:

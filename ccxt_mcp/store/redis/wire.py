@@ -60,6 +60,7 @@ _WORDS = {
     "NOAUTH": "the store does not let this server in",
     "WRONGPASS": "the store does not let this server in",
     "NOPERM": "the store does not permit what this server asks",
+    "CERTIFICATE_VERIFY_FAILED": "the store's certificate is not trusted",
 }
 _KNOWN = re.compile(r"\b(" + "|".join(_WORDS) + r")\b")
 _CLASSES: dict[type[Exception], str] = {

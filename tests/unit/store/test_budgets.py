@@ -58,6 +58,8 @@ def some_acts(dice: random.Random, rules: Rules, names: list[str], step: int) ->
                 (
                     Act(Do.TAKE, name, amount),
                     Act(Do.TAKE, known, amount),
+                    Act(Do.SPARE, f"spare-{name}", amount),
+                    Act(Do.SPARE, known, amount),
                     Act(Do.SETTLE, known),
                     Act(Do.REFUND, known),
                     Act(Do.HOLD, known, 1.0),
@@ -67,7 +69,7 @@ def some_acts(dice: random.Random, rules: Rules, names: list[str], step: int) ->
                     Act(Do.BAN, "", dice.uniform(0, 1)),
                     Act(Do.STRIKES, "", float(number)),
                 ),
-                (12, 5, 8, 2, 1, 0.1, 0.1, 0.2, 0.1, 0.2),
+                (12, 5, 3, 1, 8, 2, 1, 0.1, 0.1, 0.2, 0.1, 0.2),
             )[0]
         )
         names.append(name)
@@ -148,6 +150,27 @@ async def test_who_asks_no_more_holds_nobody_up(clock_and_budgets: tuple[Clock, 
     assert (await answers(budgets, rules, take("b", 2.0))).granted == 0
     clock.now += 1.01
     assert (await answers(budgets, rules, take("b", 2.0))).granted == 1
+
+
+async def test_what_nobody_needs_yet_is_had_only_where_nobody_waits(
+    clock_and_budgets: tuple[Clock, Budgets],
+) -> None:
+    """In line, it would hold up those who need theirs."""
+    clock, budgets = clock_and_budgets
+    rules = Rules(1.0, 5.0)
+
+    def spare(name: str, cost: float) -> Act:
+        return Act(Do.SPARE, name, cost)
+
+    assert (await answers(budgets, rules, take("a", 2.0), spare("b", 2.0))).granted == 2
+    spent = await answers(budgets, rules, spare("b", 2.0), spare("c", 2.0))
+    assert (spent.granted, spent.wait, spent.room) == (1, 0.0, 1.0)
+    assert (await answers(budgets, rules, take("d", 2.0), spare("e", 1.0))).granted == 0
+    assert (await answers(budgets, rules, spare("f", 1.0))).granted == 0
+    await answers(budgets, rules, Act(Do.REFUND, "d"), Act(Do.BLOCK, "", 1.0))
+    assert (await answers(budgets, rules, spare("f", 1.0))).granted == 0
+    clock.now += 1.01
+    assert (await answers(budgets, rules, spare("f", 1.0))).granted == 1
 
 
 async def test_a_ban_is_for_all_parts_of_a_place_and_for_no_other(

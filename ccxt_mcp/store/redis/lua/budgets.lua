@@ -347,6 +347,13 @@ for i = next_arg, #ARGV, 3 do
         end
       end
     end
+  elseif what == 'p' then
+    if places[charge] then
+      granted = granted + 1
+    elseif not refused and max(blocked, ban) <= now and room() + EPS >= amount then
+      take(charge, amount)
+      granted = granted + 1
+    end
   elseif what == 'h' then
     local cost = leave(charge)
     if cost then
