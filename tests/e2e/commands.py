@@ -62,8 +62,7 @@ def run_here(
         try:
             code = main(arguments)
         except SystemExit as ended:
-            assert isinstance(ended.code, int)
-            code = ended.code
+            code = ended.code if isinstance(ended.code, int) else -1
     return subprocess.CompletedProcess(arguments, code, printed.getvalue(), err.getvalue())
 
 

@@ -12,7 +12,7 @@ from benchmarks.fuzz_values import PLANTED
 
 @pytest.fixture(scope="module")
 def report() -> Report:
-    return fuzz(800, 5)
+    return fuzz(1_500, 3)
 
 
 def test_nothing_that_a_client_can_send_breaks_the_server(report: Report) -> None:

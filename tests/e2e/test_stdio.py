@@ -120,9 +120,7 @@ async def client(
 
 
 async def told_while_markets_load(place: Place, host: Client) -> None:
-    place.sim.faults.add(
-        Fault(kind="latency", route="*exchangeInfo", milliseconds=600, times=1)
-    )
+    place.sim.faults.add(Fault(kind="latency", route="*exchangeInfo", milliseconds=600, times=1))
     told: list[str | None] = []
 
     async def progress(progress: float, total: float | None, message: str | None) -> None:

@@ -105,7 +105,7 @@ async def stage() -> AsyncIterator[Stage]:
             base_url=address,
             options={"fetchMarkets": {"types": ["spot"]}, "defaultType": "spot"},
         )
-        gateway = Gateway({"bybit": profile})
+        gateway = Gateway({"bybit": profile}, load_apart=False)
         try:
             yield Stage(venue, gateway)
         finally:

@@ -68,7 +68,7 @@ async def exchange(
     config = SimulationConfig(rate_limit=limit, ban_after=3)
     async with SimulatedExchange(config, venue=venue or demo) as sim:
         mine = paper(sim.base_url, **{"rate_limit": "on", **changes})
-        gateway = Gateway({"paper": mine, **(profiles or {})}, limits=limits)
+        gateway = Gateway({"paper": mine, **(profiles or {})}, limits=limits, load_apart=False)
         try:
             async with asyncio.timeout(30), gateway.public("paper"):
                 pass
@@ -279,7 +279,7 @@ async def test_one_key_of_kraken_never_exceeds_its_counter() -> None:
     config = SimulationConfig(kraken=STARTER_TIER, latency_ms=1)
     async with SimulatedExchange(config, venue=demo_venue(1)[0]) as sim:
         profile = ExchangeProfile(name="kraken", exchange="kraken", base_url=sim.base_url)
-        gateway = Gateway({"kraken": profile})
+        gateway = Gateway({"kraken": profile}, load_apart=False)
         account = kraken_account()
 
         async def balance() -> str:
