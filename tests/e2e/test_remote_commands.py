@@ -34,7 +34,7 @@ READER = "0123456789abcdef-reader"
 
 async def command(*arguments: str, **environ: str) -> tuple[int, str, str]:
     """Exit code, standard output, standard error; in this process, beside the server's loop."""
-    done = await asyncio.to_thread(lambda: run_here(*arguments, **environ))
+    done = await asyncio.to_thread(lambda: run_here(*arguments, cwd=None, out=None, **environ))
     return done.returncode, done.stdout, done.stderr
 
 
