@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import logging
 import os
 import subprocess
 import sys
@@ -53,6 +54,8 @@ def run_here(
     Not for one that goes on to serve: it sets up the logging of the process.
     """
     printed, err = io.StringIO(), io.StringIO()
+    log = logging.getLogger("ccxt_mcp")
+    level = log.level
     with (
         mock.patch.dict(os.environ, clean(**environ), clear=True),
         chdir(cwd or Path.cwd()),
@@ -63,6 +66,9 @@ def run_here(
             code = main(arguments)
         except SystemExit as ended:
             code = ended.code if isinstance(ended.code, int) else -1
+        finally:
+            # `doctor` keeps its own log to errors.
+            log.setLevel(level)
     return subprocess.CompletedProcess(arguments, code, printed.getvalue(), err.getvalue())
 
 

@@ -59,7 +59,7 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
         "[accounts.a]\nexchange = 'binance'\napi_key = 'kkkkkkkkkkkk'\n"
         "[tokens.t]\ntoken = 'short'\n"
     )
-    done = run("serve", "--port", "0", cwd=tmp_path)
+    done = run_here("serve", "--port", "0", cwd=tmp_path)
     assert done.returncode == 2
     for words in ("4 things", "'binance'", "'kraken'", "accounts.a", "tokens.t"):
         assert words in done.stderr
