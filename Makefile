@@ -13,7 +13,10 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; 
 WORKERS ?= $(shell $(PYTHON) -c 'import os; print(max(2, (os.cpu_count() or 2) * 3 // 2))')
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo serve test test-fast test-clients test-n8n test-cluster conformance lint format bench soak lock clean
+# Tests are rewritten and programs compiled in each of many processes: once is enough.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: help demo serve test collected test-all test-fast clients test-clients test-n8n test-cluster conformance lint format bench soak lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 20
@@ -36,7 +39,12 @@ demo: $(VENV)/run ## serve a simulated exchange with two funded accounts (ARGS="
 serve: $(VENV)/run ## serve the exchanges and accounts of ./ccxt-mcp.toml and the environment
 	@$(BIN)/ccxt-mcp serve $(ARGS)
 
-test: lint ## style, types and all tests
+test: lint test-all ## style, types and all tests
+
+collected: $(VENV)/dev ## rewrite the tests' assertions, ahead of the workers that would each do it (what is wrong, test-all tells)
+	@$(BIN)/python -m pytest --collect-only --quiet >/dev/null || true
+
+test-all: $(VENV)/dev ## all tests, without style and types
 	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 
 CLUSTER := tests/unit/transport tests/cluster $(addprefix tests/e2e/test_,two_workflows.py timeouts.py \
@@ -59,10 +67,12 @@ $(VENV)/langgraph/ready: examples/langgraph/requirements.txt | $(VENV)/dev
 %/node_modules/.package-lock.json: %/package-lock.json
 	@cd $* && npm ci --silent --no-audit --no-fund --ignore-scripts
 
-test-clients: $(VENV)/dev $(VENV)/langgraph/ready ## foreign clients against the server: TypeScript SDKs, MCP Inspector, curl, fetch, LangGraph (needs Node.js 20 or newer)
+clients: $(VENV)/dev $(VENV)/langgraph/ready ## set up the foreign clients of test-clients
 	@command -v curl >/dev/null || { echo "test-clients needs curl on the PATH" >&2; exit 1; }
 	@node -e 'process.exit(+(process.versions.node.split(".")[0] < 20))' 2>/dev/null && command -v npm >/dev/null || { echo "test-clients needs Node.js 20 or newer with npm on the PATH (your system's package, or https://nodejs.org)" >&2; exit 1; }
 	@$(MAKE) --no-print-directory tests/clients/node_modules/.package-lock.json examples/typescript/node_modules/.package-lock.json
+
+test-clients: clients ## foreign clients against the server: TypeScript SDKs, MCP Inspector, curl, fetch, LangGraph (needs Node.js 20 or newer)
 	LANGGRAPH_PYTHON=$(CURDIR)/$(VENV)/langgraph/bin/python $(BIN)/python -m pytest -n auto -m clients $(ARGS) tests/clients tests/e2e/test_concurrency_guide.py
 
 test-n8n: $(VENV)/dev ## a real n8n imports and executes examples/n8n/workflow.json (N8N=/path/to/n8n; see tests/clients/test_n8n.py)

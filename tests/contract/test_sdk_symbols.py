@@ -212,7 +212,7 @@ def symbols(tree: ast.Module) -> set[str]:
             for alias in node.names:
                 if of_sdk(alias.name):
                     modules[alias.asname or alias.name] = alias.name
-    for node in ast.walk(tree):
+    for node in ast.walk(tree) if modules else ():
         if isinstance(node, ast.Attribute) and ast.unparse(node.value) in modules:
             found.add(f"{modules[ast.unparse(node.value)]}.{node.attr}")
     return found

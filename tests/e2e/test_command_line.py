@@ -1,6 +1,5 @@
 """The commands as a user types them: what they print, how they end, what they refuse."""
 
-import os
 import socket
 import subprocess
 import sys
@@ -9,26 +8,13 @@ from pathlib import Path
 
 import pytest
 
-
-def run(*arguments: str, cwd: Path, **environ: str) -> subprocess.CompletedProcess[str]:
-    inherited = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith("CCXT_MCP") and not name.endswith(("_API_KEY", "_SECRET"))
-    }
-    return subprocess.run(
-        [sys.executable, "-W", "error", "-m", "ccxt_mcp", *arguments],
-        cwd=cwd,
-        env=inherited | {"HOME": str(cwd)} | environ,
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+from tests.e2e.commands import run, run_here
 
 
 def test_demo_once_shows_what_two_workflows_read(tmp_path: Path) -> None:
-    """Also with exchange keys in the environment, which the demo does not read."""
+    """Also with exchange keys in the environment and a configuration file that cannot work, which
+    the demo does not read."""
+    (tmp_path / "ccxt-mcp.toml").write_text('default_exchange = "kraken"\nprot = 1\n')
     done = run("demo", "--once", cwd=tmp_path, BINANCE_API_KEY="k" * 64, CCXT_MCP_PORT="x")
     assert done.returncode == 0, done.stderr
     assert "workflow-orders-monitoring: get_open_orders" in done.stdout
@@ -36,11 +22,6 @@ def test_demo_once_shows_what_two_workflows_read(tmp_path: Path) -> None:
     assert "USDT" in done.stdout
     assert "market" in done.stderr
     assert "kkkk" not in done.stdout + done.stderr
-
-
-def test_the_demo_ignores_a_configuration_file_beside_it(tmp_path: Path) -> None:
-    (tmp_path / "ccxt-mcp.toml").write_text('default_exchange = "kraken"\nprot = 1\n')
-    assert run("demo", "--once", cwd=tmp_path).returncode == 0
 
 
 @pytest.mark.parametrize(
@@ -62,7 +43,7 @@ def test_a_configuration_that_cannot_work_is_refused_in_words(
     tmp_path: Path, toml: str, words: list[str]
 ) -> None:
     (tmp_path / "ccxt-mcp.toml").write_text(toml)
-    done = run("serve", "--port", "0", cwd=tmp_path)
+    done = run_here("serve", "--port", "0", cwd=tmp_path)
     assert done.returncode == 2, done.stderr
     for word in words:
         assert word in done.stderr
@@ -78,7 +59,7 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
         "[accounts.a]\nexchange = 'binance'\napi_key = 'kkkkkkkkkkkk'\n"
         "[tokens.t]\ntoken = 'short'\n"
     )
-    done = run("serve", "--port", "0", cwd=tmp_path)
+    done = run_here("serve", "--port", "0", cwd=tmp_path)
     assert done.returncode == 2
     for words in ("4 things", "'binance'", "'kraken'", "accounts.a", "tokens.t"):
         assert words in done.stderr
@@ -108,13 +89,14 @@ def test_simulate_prints_a_configuration_for_serve(tmp_path: Path) -> None:
     assert len(settings.accounts) == 4
 
 
-@pytest.mark.parametrize("command", [["serve"], ["demo"], ["simulate"]])
-def test_a_port_in_use_is_named_with_a_way_out(tmp_path: Path, command: list[str]) -> None:
+@pytest.mark.parametrize("command", ["serve", "demo", "simulate"])
+def test_a_port_in_use_is_named_with_a_way_out(tmp_path: Path, command: str) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        done = run(*command, "--port", port, cwd=tmp_path)
+        # `serve` sets up the process's logging before it listens.
+        done = (run if command == "serve" else run_here)(command, "--port", port, cwd=tmp_path)
     assert done.returncode == 2
     assert port in done.stderr
     assert "--port" in done.stderr
@@ -134,6 +116,6 @@ def test_a_port_in_use_is_named_with_a_way_out(tmp_path: Path, command: list[str
     ],
 )
 def test_wrong_usage_is_explained(tmp_path: Path, arguments: list[str]) -> None:
-    done = run(*arguments, cwd=tmp_path)
+    done = run_here(*arguments, cwd=tmp_path)
     assert done.returncode == 2
     assert "usage:" in done.stderr

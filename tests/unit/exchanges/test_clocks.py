@@ -219,7 +219,7 @@ async def test_a_clock_that_goes_off_later_costs_one_refused_call(bench: Bench) 
 
 async def test_who_configures_a_difference_is_believed(bench: Bench) -> None:
     options = {"fetchMarkets": {"types": ["spot"]}, "timeDifference": 30_000}
-    gateway = Gateway({"paper": paper(bench.sim.base_url, options=options)})
+    gateway = Gateway({"paper": paper(bench.sim.base_url, options=options)}, load_apart=False)
     bench.sim.venue.set_clock_offset(-30_000)
     try:
         async with asyncio.timeout(20), gateway.private(bench.main) as lease:

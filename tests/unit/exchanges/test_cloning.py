@@ -57,29 +57,29 @@ def belongings(instance: Any) -> dict[int, str]:
     return seen
 
 
-@pytest.mark.parametrize("exchange", catalog().exchanges)
-def test_two_clones_share_nothing_that_can_change(exchange: str) -> None:
+def test_two_clones_share_nothing_that_can_change() -> None:
     """Before: `clients`, `options` and whatever else CCXT keeps on a class or in a config.
 
     A walk over everything two clones reach, through their classes too, finds no container in
     common outside the list in `cloning.FROZEN`. And nothing of a type the walk cannot enter.
     """
-    made = mould(exchange)
-    assert made.strangers == ()
-    # Held, so that no address is used twice.
-    first, second = made.clone(), made.clone()
-    a, b = belongings(first), belongings(second)
-    assert {a[key] for key in a.keys() & b.keys()} == set()
-    prototype = belongings(made.prototype)
-    assert {a[key] for key in a.keys() & prototype.keys()} == set()
+    for exchange in catalog().exchanges:
+        made = mould(exchange)
+        assert made.strangers == (), exchange
+        # Held, so that no address is used twice.
+        first, second = made.clone(), made.clone()
+        a, b = belongings(first), belongings(second)
+        assert {a[key] for key in a.keys() & b.keys()} == set(), exchange
+        prototype = belongings(made.prototype)
+        assert {a[key] for key in a.keys() & prototype.keys()} == set(), exchange
 
 
-@pytest.mark.parametrize("exchange", catalog().exchanges)
-def test_a_clone_equals_its_prototype(exchange: str) -> None:
-    made = mould(exchange)
-    clone, prototype = vars(made.clone()), vars(made.prototype)
-    changed = {name for name, value in prototype.items() if clone[name] != value}
-    assert changed <= {"throttler", "own_session", "number", "enableRateLimit"}
+def test_a_clone_equals_its_prototype() -> None:
+    for exchange in catalog().exchanges:
+        made = mould(exchange)
+        clone, prototype = vars(made.clone()), vars(made.prototype)
+        changed = {name for name, value in prototype.items() if clone[name] != value}
+        assert changed <= {"throttler", "own_session", "number", "enableRateLimit"}, exchange
 
 
 def test_a_clone_gets_an_accounts_credentials_and_nothing_else_of_it() -> None:

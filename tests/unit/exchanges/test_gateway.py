@@ -177,7 +177,7 @@ async def test_an_instance_is_freed_at_once_after_success_failure_and_cancellati
 
 
 async def test_a_silent_exchange_is_a_timeout_of_ccxts(bench: Bench) -> None:
-    gateway = Gateway({"paper": paper(bench.sim.base_url)}, ccxt_timeout=0.2)
+    gateway = Gateway({"paper": paper(bench.sim.base_url)}, ccxt_timeout=0.2, load_apart=False)
     async with gateway.public("paper") as lease:
         bench.sim.faults.add(Fault(kind="hang", times=1))
         async with failing(Code.TIMEOUT) as caught:

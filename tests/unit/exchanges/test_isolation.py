@@ -209,17 +209,17 @@ async def test_market_tables_are_loaded_without_a_key(bench: Bench) -> None:
     assert by_key == {bench.main.credentials["apiKey"]: {"GET /api/v3/account": 1}}
 
 
-@pytest.mark.parametrize("exchange", catalog().exchanges)
-def test_two_clones_with_market_tables_share_nothing_but_those(exchange: str) -> None:
+def test_two_clones_with_market_tables_share_nothing_but_those() -> None:
     """As `test_cloning` does for bare ones: what a class keeps of its markets beyond CCXT's nine
     tables (indexes in `options`, say) is either on the frozen list or each clone's own."""
-    made = Mould(prototype(exchange))
-    assert made.strangers == ()
-    first, second = made.clone(), made.clone()
-    a, b = belongings(first), belongings(second)
-    assert {a[key] for key in a.keys() & b.keys()} == set()
-    for name in ("markets", "markets_by_id", "currencies", "symbols"):
-        assert getattr(first, name) is getattr(made.prototype, name)
+    for exchange in catalog().exchanges:
+        made = Mould(prototype(exchange))
+        assert made.strangers == (), exchange
+        first, second = made.clone(), made.clone()
+        a, b = belongings(first), belongings(second)
+        assert {a[key] for key in a.keys() & b.keys()} == set(), exchange
+        for name in ("markets", "markets_by_id", "currencies", "symbols"):
+            assert getattr(first, name) is getattr(made.prototype, name), (exchange, name)
 
 
 @pytest.mark.parametrize(

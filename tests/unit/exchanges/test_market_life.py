@@ -27,7 +27,10 @@ EAGER = Policy(look_again_after=0.0)
 
 @asynccontextmanager
 async def gateway_of(bench: Bench, count: int = 1, **given: Any) -> AsyncIterator[Gateway]:
-    """A gateway whose profiles `p0`, `p1`, … differ in an option, so that each has its tables."""
+    """A gateway whose profiles `p0`, `p1`, … differ in an option, so that each has its tables.
+
+    It loads them itself: starting a process for that costs more than all the rest of a test.
+    """
     profiles = {
         f"p{number}": paper(
             bench.sim.base_url,
@@ -36,7 +39,7 @@ async def gateway_of(bench: Bench, count: int = 1, **given: Any) -> AsyncIterato
         )
         for number in range(count)
     }
-    gateway = Gateway(profiles, **given)
+    gateway = Gateway(profiles, **{"load_apart": False, **given})
     try:
         async with asyncio.timeout(30):
             yield gateway
@@ -133,7 +136,7 @@ async def test_a_refresh_in_the_background_holds_up_nobody(bench: Bench) -> None
 async def test_profiles_with_equal_markets_share_them(bench: Bench) -> None:
     """Memory: an exchange under three names, for three proxies or accounts, is loaded once."""
     url = bench.sim.base_url
-    gateway = Gateway({name: paper(url, name=name) for name in ("a", "b", "c")})
+    gateway = Gateway({name: paper(url, name=name) for name in ("a", "b", "c")}, load_apart=False)
     try:
         async with asyncio.timeout(10), gateway.public("a") as a, gateway.public("b") as b:
             assert a._instance is not b._instance
@@ -174,7 +177,7 @@ async def test_an_exchange_in_use_is_not_dropped(bench: Bench) -> None:
 
 async def test_what_is_dropped_is_freed_without_a_collection(bench: Bench) -> None:
     """Tables are kept from the collector, so reference counts alone have to free them."""
-    async with gateway_of(bench, 2, max_exchanges_loaded=1) as gateway:
+    async with gateway_of(bench, 2, max_exchanges_loaded=1, load_apart=True) as gateway:
         async with gateway.public("p0") as lease:
             instance = weakref.ref(lease._instance)
         room = gateway._rooms["p0"]

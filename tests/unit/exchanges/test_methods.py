@@ -24,42 +24,42 @@ from ccxt_mcp.exchanges.methods import (
 from ccxt_mcp.exchanges.prototypes import build_prototype
 from ccxt_mcp.settings import ExchangeProfile
 
-GENERATE = """
+READ = """
 import json
-from ccxt_mcp.exchanges.method_source import generate
-print(json.dumps(generate()))
-"""
-SCAN = """
-import json
+from functools import cache
+from ccxt_mcp.exchanges import reach
+# The walk takes nearly all the time; and once instances are made, it finds no endpoints any more.
+reach.endpoints = cache(reach.endpoints)
 import ccxt.async_support as ccxt
 from ccxt_mcp.exchanges.catalog import catalog
+from ccxt_mcp.exchanges.method_source import generate
 from ccxt_mcp.exchanges.methods import methods
-from ccxt_mcp.exchanges.reach import endpoints, is_signed
 reached = {}
 for each in methods().values():
     for exchange, facts in catalog().exchanges.items():
         if facts.has.get(each.name) and hasattr(getattr(ccxt, exchange), each.python):
-            reached[each.name, exchange] = endpoints(getattr(ccxt, exchange), each.python)
+            reached[each.name, exchange] = reach.endpoints(getattr(ccxt, exchange), each.python)
+table = generate()
 made = {exchange: getattr(ccxt, exchange)() for exchange in catalog().exchanges}
-print(json.dumps([
-    [name, exchange, [[e.method, e.path, is_signed(made[exchange], e)] for e in sorted(found)]]
-    for (name, exchange), found in reached.items()
-]))
+scan = [
+    [name, exchange, [[e.method, e.path, reach.is_signed(made[exchange], e)] for e in sorted(all)]]
+    for (name, exchange), all in reached.items()
+]
+print(json.dumps([table, scan]))
 """
 
 
 @pytest.fixture(scope="module")
-def table() -> Any:
-    text = resources.files("ccxt_mcp.exchanges").joinpath("methods.json").read_text("utf-8")
-    return json.loads(text)
+def source(apart: Callable[..., Any]) -> Any:
+    """What CCXT's source says: the table that is made of it, and each way to an endpoint."""
+    return apart(READ)
 
 
-def test_the_file_is_what_this_build_of_ccxt_generates(
-    table: Any, apart: Callable[..., Any]
-) -> None:
+def test_the_file_is_what_this_build_of_ccxt_generates(source: Any) -> None:
     """After a new CCXT: `python -m ccxt_mcp.exchanges.method_source > …/methods.json`, read the
     diff: a new line in `posts` is a request that has to be looked at."""
-    assert table == apart(GENERATE)
+    text = resources.files("ccxt_mcp.exchanges").joinpath("methods.json").read_text("utf-8")
+    assert source[0] == json.loads(text)
 
 
 def test_every_fetch_method_of_ccxt_is_decided_about() -> None:
@@ -89,11 +89,11 @@ _CHANGES = re.compile(
 _ONLY_SOUNDS_SO = {"full/v1/get_authorized_builders"}
 
 
-def test_no_allowed_method_comes_to_a_request_that_writes(apart: Callable[..., Any]) -> None:
+def test_no_allowed_method_comes_to_a_request_that_writes(source: Any) -> None:
     """Every branch of every exchange's code, whatever the parameters. Without the table of
     `WRITES`, a balance on aster approves a fee, and open orders on lighter register an API key."""
     suspects: dict[tuple[str, str], set[str]] = {}
-    for name, exchange, found in apart(SCAN):
+    for name, exchange, found in source[1]:
         method = methods()[name]
         for verb, path, _ in found:
             assert verb in ("GET", "POST"), (name, exchange, verb, path)

@@ -97,7 +97,7 @@ async def test_a_clean_restart_skips_no_number(tmp_path: Path, clock: SetClock) 
 
 
 def test_after_a_kill_nonces_go_on_above_the_last(tmp_path: Path) -> None:
-    """A process that is killed while it takes nonces as fast as it can; five times over."""
+    """A process that is killed while it takes nonces as fast as it can; three times over."""
     source = (
         "import sys, time; from pathlib import Path\n"
         "from ccxt_mcp.exchanges.nonces import NonceLanes\n"
@@ -106,7 +106,7 @@ def test_after_a_kill_nonces_go_on_above_the_last(tmp_path: Path) -> None:
         "while True: print(lane.next(int(time.time() * 1000)), flush=True)\n"
     )
     used: list[int] = []
-    for _ in range(5):
+    for _ in range(3):
         process = subprocess.Popen(
             [sys.executable, "-c", source, str(tmp_path)],
             stdout=subprocess.PIPE,
@@ -122,7 +122,7 @@ def test_after_a_kill_nonces_go_on_above_the_last(tmp_path: Path) -> None:
         process.wait(10)
         process.stdout.close()
         used += [int(line) for line in lines if line.endswith("\n")]
-    assert len(used) >= 15_000
+    assert len(used) >= 9_000
     assert used == sorted(set(used))
     assert [path.suffix for path in marks(tmp_path)] == [".mark"]
 

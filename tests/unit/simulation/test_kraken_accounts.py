@@ -323,7 +323,7 @@ _VALUES = st.one_of(
     rest=st.binary(max_size=12),
     as_json=st.booleans(),
 )
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_nothing_that_a_client_sends_makes_the_dialect_fail(
     route: tuple[str, str], params: dict[str, str], rest: bytes, as_json: bool
 ) -> None:

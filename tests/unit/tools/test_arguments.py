@@ -196,7 +196,7 @@ def arguments_of(model: type[Arguments]) -> st.SearchStrategy[Any]:
 
 
 @pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.name)
-@settings(deadline=None)
+@settings(deadline=None, max_examples=30)
 @given(data=st.data())
 def test_any_json_is_admitted_or_refused_in_words(tool: Any, data: st.DataObject) -> None:
     """Fuzz: never another exception; what is admitted has the declared types."""

@@ -244,8 +244,11 @@ def deep(levels: int) -> Any:
     return value
 
 
-@pytest.mark.parametrize("raw", [*HOSTILE, deep(300)], ids=range(len(HOSTILE) + 1))
-@pytest.mark.parametrize("exact", [True, False])
+@pytest.mark.parametrize(
+    ("raw", "exact"),
+    [*((raw, True) for raw in (*HOSTILE, deep(300))), *((raw, False) for raw in HOSTILE[:3])],
+    ids=range(len(HOSTILE) + 4),
+)
 def test_whatever_comes_leaves_as_bounded_valid_json(
     raw: Any, exact: bool, world_call: Call
 ) -> None:
