@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
+from functools import lru_cache
 
 from ccxt_mcp.errors import Failure
 from ccxt_mcp.store.protocol import Claim, Claimed
@@ -25,6 +26,7 @@ _RENEW = Script("renew", "record", "lease")
 _RELEASE = Script("release", "record", "lease")
 _BORN = Script("born", "lease")
 
+_CLAIMS = {each.value.encode(): each for each in Claim}
 _AGAIN = 1.0
 
 
@@ -35,6 +37,8 @@ class RedisLeases:
         self._wire = wire
         self._keys = keys
         self._ageing: asyncio.Task[None] | None = None
+        # Asked for twice in each call of a session.
+        self._of = lru_cache(maxsize=4096)(self._keys_of)
 
     def let_age(self) -> None:
         """Let every shard count its age from now on, if it does not yet. What has just been found
@@ -76,7 +80,7 @@ class RedisLeases:
         )
         if fresh:
             self.let_age()
-        claim = Claim(state.decode())
+        claim = _CLAIMS[state]
         seconds = int(time) / 1_000_000
         if claim is Claim.GRANTED:
             return Claimed(claim, seconds, int(mark), int(version))
@@ -101,11 +105,9 @@ class RedisLeases:
             args += [key, value]
         await self._wire.run(_RELEASE, self._of(name), args)
 
-    def _of(self, name: str) -> list[str]:
-        return [
-            self._keys.leases(name),
-            *self._keys.of(name, "line", "waiting", "record", "latencies"),
-        ]
+    def _keys_of(self, name: str) -> tuple[str, ...]:
+        kinds = ("line", "waiting", "record", "latencies")
+        return (self._keys.leases(name), *self._keys.of(name, *kinds))
 
     async def _age(self) -> None:
         calls: list[Call] = [(_BORN, [key] * 5, ("", "", 0, "")) for key in self._keys.all_leases()]
