@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -219,30 +219,46 @@ async def cpu(stage: Stage) -> list[Row]:
     12 sessions send at a fixed rate; with three replicas each session's calls go to them in turn,
     so that every call finds the session where its last one was not. Rate limits on. A local tool at
     200 calls a second, and `get_open_orders` of 100 orders at 30 a second, which is what the
-    exchange's limit carries. Alternating rounds. What replicas do without calls is in the figures,
-    and told by the note for itself.
+    exchange's limit carries. What replicas do without calls is in the figures, and told by the note
+    for itself.
+
+    Three processes with a third of the calls each find the machine's caches colder than one with
+    all of them, whatever they do: how much that is, is measured in the same rounds with three
+    servers and one that have no store, and four sessions at each.
     """
     await stage.venue()
     async with store() as server:
-        one = [await replica(stage, "one", server.url, prefix="one")]
-        three = [await replica(stage, f"three-{n}", server.url, prefix="three") for n in range(3)]
+        sets = {
+            "one": [await replica(stage, "one", server.url, prefix="one")],
+            "three": [
+                await replica(stage, f"three-{n}", server.url, prefix="three") for n in range(3)
+            ],
+            "one alone": [await replica(stage, "alone", None)],
+            "three alone": [await replica(stage, f"alone-{n}", None) for n in range(3)],
+        }
         try:
             rows = []
             for call, rate in ((_LOCAL, 200.0), (_ORDERS, 30.0)):
-                rows.append(await _compare(stage, call, rate, one, three))
+                rows.append(await _compare(stage, call, rate, sets))
             return rows
         finally:
-            for each in (*one, *three):
-                await each.stop()
+            for each in sets.values():
+                for child in each:
+                    await child.stop()
 
 
 async def _compare(
-    stage: Stage, call: _Call, rate: float, one: Sequence[Child], three: Sequence[Child]
+    stage: Stage, call: _Call, rate: float, sets: Mapping[str, Sequence[Child]]
 ) -> Row:
     seconds = float(stage.scale.calls(4, 2))
-    sides = []
-    for replicas in (one, three):
-        callers = await roaming(stage, replicas, _SESSIONS)
+    sides: dict[str, Callable[[], Awaitable[_Spent]]] = {}
+    for name, replicas in sets.items():
+        callers: Sequence[Caller]
+        if "alone" in name:
+            places = [replicas[number % len(replicas)] for number in range(_SESSIONS)]
+            callers = [await minted(stage.connection(each)) for each in places]
+        else:
+            callers = await roaming(stage, replicas, _SESSIONS)
         for number, caller in enumerate(callers):
             message = call.message
             if "account" in message["params"]["arguments"]:
@@ -252,20 +268,29 @@ async def _compare(
         await drive(callers, _SESSIONS)
         for caller in callers:
             await drive([caller], len(replicas) + 1)
-        sides.append(partial(_paced, replicas, callers, rate, seconds))
-    single, several = await alternate(stage.scale.rounds(5), *sides)
-    ours = Rounds.of([each.call for each in several])
-    reference = Rounds.of([each.call for each in single])
-    ratio = ours.over(reference)
-    idle = statistics.median(each.idle for each in (*single, *several)) / 1000
+        sides[name] = partial(_paced, replicas, callers, rate, seconds)
+    found: dict[str, list[_Spent]] = {name: [] for name in sides}
+    for number in range(stage.scale.rounds(7)):
+        for name in list(sides) if number % 2 else reversed(sides):
+            found[name].append(await sides[name]())
+    taken = {name: Rounds.of([each.call for each in spent]) for name, spent in found.items()}
+    ratio = taken["three"].over(taken["one"])
+    machine = taken["three alone"].over(taken["one alone"])
+    idle = statistics.median(each.idle for each in (*found["one"], *found["three"])) / 1000
     return Row(
         what=f"CPU per call of three replicas, {rate:.0f}/s in all: {call.what}",
-        ours=ours.show("µs", 0),
-        reference=reference.show("µs", 0),
+        ours=taken["three"].show("µs", 0),
+        reference=taken["one"].show("µs", 0),
         ratio=ratio.show(),
-        target="≤ 1.1 x",
-        reached=ratio.median <= 1.1,
-        note=f"reference: one replica with the same load; without calls a replica takes {idle:.1f}"
-        " ms a second",
-        data={"ours_us": ours.values, "reference_us": reference.values, "ratio": ratio.values},
+        target=f"≤ 1.1 x {max(1.0, machine.median):.2f}",
+        reached=ratio.median <= 1.1 * max(1.0, machine.median),
+        note=f"reference: one replica with the same load; three servers without a store take"
+        f" {machine.show()} of one ({taken['three alone'].show('µs', 0)} over"
+        f" {taken['one alone'].show('µs', 0)}); without calls a replica takes {idle:.1f} ms a"
+        " second",
+        data={
+            "ratio": ratio.values,
+            "machine": machine.values,
+            **{name: each.values for name, each in taken.items()},
+        },
     )
