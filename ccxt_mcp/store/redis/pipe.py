@@ -85,9 +85,10 @@ class Pipe(asyncio.Protocol):
         if not self.open:
             turn.set_exception(Disconnected("the connection is closed"))
             return turn
-        # The loop gathers what is written in one step of it.
-        for each in commands:
-            self._transport.write(pack_command(each))  # type: ignore[arg-type]
+        # Packed before any of it is written: of what cannot be, nothing is, and no reply comes that
+        # would be the next one's.
+        packed = [pack_command(each) for each in commands]  # type: ignore[arg-type]
+        self._transport.write(packed[0] if len(packed) == 1 else b"".join(packed))
         self._awaited.append(_Asked(len(commands), turn, loop.time()))
         if self._alarm is None:
             self._alarm = loop.call_later(self._patience, self._look)

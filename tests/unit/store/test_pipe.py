@@ -115,6 +115,16 @@ async def test_the_replies_of_those_who_have_gone_are_nobody_elses() -> None:
         assert len(server.connections) == 1
 
 
+async def test_of_what_cannot_be_packed_nothing_is_sent() -> None:
+    """The reply to the first half of it would be somebody else's."""
+    async with serving() as (server, link):
+        await link.execute([("GET", "first")])
+        with pytest.raises(Exception, match=r"surrogate|encode"):
+            await link.execute([("GET", "half"), ("GET", "\ud800")])
+        assert await link.execute([("GET", "next")]) == [b"next"]
+        assert [command[-1] for command in server.asked] == [b"first", b"next"]
+
+
 async def test_what_is_large_does_not_hold_up_what_is_small() -> None:
     """On one connection a lease would be renewed only after another's market table has arrived."""
     async with serving() as (server, link):
