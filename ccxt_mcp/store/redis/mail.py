@@ -86,10 +86,11 @@ class RedisMail:
         return said > 0
 
     async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
-            self._task = None
+        task, self._task = self._task, None
+        while task is not None and not task.done():
+            # One that comes as a step of connecting ends is lost (`asyncio.wait_for`, 3.11).
+            task.cancel()
+            await asyncio.wait([task], timeout=0.05)
 
     async def _hear(self) -> None:
         pause = _FIRST_PAUSE
