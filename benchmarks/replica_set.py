@@ -10,7 +10,6 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -168,7 +167,7 @@ class LongWay:
     async def _pass(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, late: bool
     ) -> None:
-        loop = asyncio.get_running_loop()
+        loop, due = asyncio.get_running_loop(), 0.0
 
         def write(data: bytes) -> None:
             if not writer.is_closing():
@@ -176,10 +175,9 @@ class LongWay:
 
         try:
             while data := await reader.read(1 << 16):
-                if late and self.delay:
-                    loop.call_later(self.delay, partial(write, data))
-                else:
-                    write(data)
+                # In order, also where the delay has become shorter: replies have no names.
+                due = max(due, loop.time() + (self.delay if late else 0.0))
+                loop.call_at(due, write, data)
         except ConnectionError:
             pass
         finally:

@@ -21,6 +21,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
+from collections.abc import Hashable
 
 from ccxt_mcp.cluster.budget import SLACK, CommonBudget, CommonCharge
 from ccxt_mcp.cluster.node import Node
@@ -100,14 +101,12 @@ class SharedLimiter(WaitingLine[CommonCharge]):
 
     def take(self, cost: float) -> CommonCharge | None:
         """The charge in hand, if there is one of this cost, past nobody."""
-        now, hand = self._loop.time(), self._hand
-        lately, self._asked = now - self._asked < IN_HAND, now
-        if lately and (hand is None or hand.cost == cost):
-            self._next = cost
-        if hand is None or hand.cost != cost or self._queue or now < self._blocked:
+        hand = self._hand
+        if hand is None or hand.cost != cost or self._queue or self.blocked:
             return None
         self._hand = None
         self._granted += 1
+        self._note(cost)
         self._proceed()
         return hand
 
@@ -177,6 +176,17 @@ class SharedLimiter(WaitingLine[CommonCharge]):
         if self._outlook > now:
             wait = max(wait, self._outlook - now + ahead * self._pace)
         return wait
+
+    def _enqueue(self, cost: float, flow: Hashable, deadline: float | None) -> Waiter[CommonCharge]:
+        self._note(cost)
+        return super()._enqueue(cost, flow, deadline)
+
+    def _note(self, cost: float) -> None:
+        """One was asked for: another may be soon, if one was a moment ago."""
+        now = self._loop.time()
+        if now - self._asked < IN_HAND and (self._hand is None or self._hand.cost == cost):
+            self._next = cost
+        self._asked = now
 
     def _proceed(self) -> None:
         """See to it that the store is asked and told when it is time to."""

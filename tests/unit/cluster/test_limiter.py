@@ -199,6 +199,20 @@ async def test_requests_that_follow_each_other_find_their_charge_in_hand() -> No
 
 
 @virtually
+async def test_for_requests_that_come_now_and_then_nothing_is_kept_in_hand() -> None:
+    """Taken and given back each time, it would be two more round trips of each."""
+    replicas = Replicas(MINUTE)
+    limiter = replicas.limiters[0]
+    for _ in range(10):
+        # As pacing asks: at once if it is there, else as soon as it is.
+        charge = limiter.take(1.0) or await limiter.acquire(1.0)
+        limiter.sent(charge)
+        limiter.settle(charge)
+        await asyncio.sleep(IN_HAND + 0.05)
+    assert replicas.trips == 10
+
+
+@virtually
 async def test_a_charge_in_hand_that_nobody_wants_is_given_back() -> None:
     replicas = Replicas(MINUTE)
     limiter = replicas.limiters[0]
