@@ -17,7 +17,7 @@ from typing import Any
 
 from redis.asyncio.connection import AbstractConnection
 from redis.crc import key_slot
-from redis.exceptions import AskError, ClusterDownError, MovedError, ResponseError, TryAgainError
+from redis.exceptions import AskError, ClusterDownError, MovedError, RedisError, TryAgainError
 from redis.exceptions import ConnectionError as Disconnected
 
 from ccxt_mcp.store.redis.links import FAULTS, Link
@@ -120,7 +120,7 @@ class Sharded:
         every = {address for address in self._owners if address is not None}
         said = await asyncio.gather(*(self._say(each, [command], large) for each in every))
         replies = [reply for [reply] in said]
-        error = next((each for each in replies if isinstance(each, ResponseError)), None)
+        error = next((each for each in replies if isinstance(each, RedisError)), None)
         return error or b"\n".join(replies)
 
     async def _follow(self, command: Command, reply: Any, address: Address, large: bool) -> Any:
@@ -148,7 +148,7 @@ class Sharded:
         except FAULTS:
             self._doubted.add(address)
             raise
-        if any(isinstance(each, ClusterDownError) for each in replies):
+        if any(isinstance(each, ClusterDownError | Disconnected) for each in replies):
             self._doubted.add(address)
         return replies
 
@@ -197,7 +197,7 @@ class Sharded:
             try:
                 async with asyncio.timeout(self._patience / 3):
                     [said] = await self._link(address).execute([("CLUSTER", "SLOTS")])
-                if isinstance(said, ResponseError):
+                if isinstance(said, RedisError):
                     raise said
             except FAULTS as failed:
                 error = failed
