@@ -21,6 +21,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
+from collections.abc import Hashable
 
 from ccxt_mcp.cluster.budget import SLACK, CommonBudget, CommonCharge
 from ccxt_mcp.cluster.node import Node
@@ -101,12 +102,13 @@ class SharedLimiter(WaitingLine[CommonCharge]):
     def take(self, cost: float) -> CommonCharge | None:
         """The charge in hand, if there is one of this cost, past nobody."""
         now, hand = self._loop.time(), self._hand
-        lately, self._asked = now - self._asked < IN_HAND, now
-        if lately and (hand is None or hand.cost == cost):
-            self._next = cost
         if hand is None or hand.cost != cost or self._queue or now < self._blocked:
             return None
+        if now >= hand.held + IN_HAND:
+            # A process that slept: nobody has had time to open the hand.
+            return None
         self._hand = None
+        self._expect(cost, now)
         self._granted += 1
         self._proceed()
         return hand
@@ -164,9 +166,21 @@ class SharedLimiter(WaitingLine[CommonCharge]):
 
     def flush(self) -> None:
         """Tell the store what is unsaid now: nobody will be there later."""
+        self._next = 0.0
         self._open_hand(self._hand)
         if self._budget.unsaid:
             self._start()
+
+    def _enqueue(self, cost: float, flow: Hashable, deadline: float | None) -> Waiter[CommonCharge]:
+        # Not in ``take``, which one request may try more than once.
+        self._expect(cost, self._loop.time())
+        return super()._enqueue(cost, flow, deadline)
+
+    def _expect(self, cost: float, now: float) -> None:
+        """Who comes shortly after another may be followed by one more."""
+        lately, self._asked = now - self._asked < IN_HAND, now
+        if lately and (self._hand is None or self._hand.cost == cost):
+            self._next = cost
 
     def _counted(self) -> float:
         return self._budget.counted
@@ -282,7 +296,7 @@ class SharedLimiter(WaitingLine[CommonCharge]):
 
     def _keep(self, spare: Act, asked: float) -> None:
         self._hand = self._budget.given(spare.charge, spare.amount, asked)
-        self._loop.call_later(IN_HAND, self._open_hand, self._hand)
+        self._loop.call_at(asked + IN_HAND, self._open_hand, self._hand)
 
     def _open_hand(self, hand: CommonCharge | None) -> None:
         if hand is not None and self._hand is hand:

@@ -209,6 +209,32 @@ async def test_a_charge_in_hand_that_nobody_wants_is_given_back() -> None:
 
 
 @virtually
+async def test_requests_that_come_alone_have_nothing_kept_for_them() -> None:
+    """Pacing tries what is in hand before it waits in line. Taken for two that follow each other,
+    each request would have one more charge taken for it, and given back in a second round trip."""
+    replicas = Replicas(MINUTE)
+    limiter = replicas.limiters[0]
+    for _ in range(10):
+        charge = limiter.take(1.0) or await limiter.acquire(1.0)
+        limiter.sent(charge)
+        limiter.settle(charge)
+        await asyncio.sleep(4 * IN_HAND)
+    assert replicas.trips == 10
+
+
+@virtually
+async def test_a_charge_in_hand_is_not_used_by_a_process_that_slept() -> None:
+    """It may have been spent for the store long ago, which may have been told of a ban since."""
+    replicas = Replicas(MINUTE)
+    limiter = replicas.limiters[0]
+    await paced(replicas, limiter, 3, every=0.1)
+    replicas.loop.now += 1  # type: ignore[attr-defined]
+    assert limiter.take(1.0) is None
+    await asyncio.sleep(0.05)
+    assert await replicas.counted() == 3.0
+
+
+@virtually
 async def test_nothing_is_kept_in_hand_where_there_is_little_room() -> None:
     """What one replica keeps for a request that may come, another has a request for."""
     rules = Rules(10.0, 4.0)
