@@ -312,6 +312,10 @@ class SharedLimiter(WaitingLine[CommonCharge]):
                 self._queue.remove(waiter.flow, waiter)
                 self._budget.forget(name)
                 continue
+            if now < self._blocked:
+                # Heard of here while the store was asked. It waits on.
+                self._budget.forget(name)
+                continue
             self._queue.serve(waiter.flow, waiter)
             self._granted += 1
             waiter.turn.set_result(self._budget.given(name, waiter.cost, asked))

@@ -379,6 +379,24 @@ async def test_a_ban_that_one_replica_hears_stops_all_and_all_limits_of_the_plac
 
 
 @virtually
+async def test_a_ban_that_is_heard_of_while_the_store_is_asked_is_not_passed() -> None:
+    """The store had not heard of it yet when it granted. Sent all the same, a request prolongs the
+    ban."""
+    replicas = Replicas(MINUTE)
+    limiter = replicas.limiters[0]
+    asked = [asyncio.create_task(limiter.acquire(1.0)) for _ in range(3)]
+    await asyncio.sleep(TRIP / 2)
+    until = replicas.loop.time() + 60
+    limiter.ban(until)
+    await asyncio.sleep(1)
+    assert await replicas.counted() == 0.0
+    charges = await asyncio.gather(*asked)
+    assert until <= replicas.loop.time() < until + 1
+    for charge in charges:
+        limiter.refund(charge)
+
+
+@virtually
 async def test_replicas_back_off_together_and_longer_each_time() -> None:
     replicas = Replicas(MINUTE)
     one, two, _ = replicas.limiters
