@@ -47,7 +47,7 @@ class Sharded:
 
     Mutable: ``_links`` (by server), ``_owners`` (by slot; empty until known), ``_doubted`` (servers
     that could not be asked since the last look), ``_looked`` (when, in seconds of the loop),
-    ``_looking`` (a look that is under way, for all who wait for it).
+    ``_looking`` (a look that is under way, for all who wait for it), ``_closed`` (never unset).
     """
 
     def __init__(
@@ -61,6 +61,7 @@ class Sharded:
         self._doubted: set[Address] = set()
         self._looked = 0.0
         self._looking: asyncio.Task[None] | None = None
+        self._closed = False
 
     async def execute(self, commands: Sequence[Command], *, large: bool = False) -> list[Any]:
         async with asyncio.timeout(self._patience):
@@ -78,6 +79,7 @@ class Sharded:
                 raise
 
     async def close(self) -> None:
+        self._closed = True
         if self._looking is not None:
             self._looking.cancel()
         links, self._links = list(self._links.values()), {}
@@ -155,6 +157,8 @@ class Sharded:
     def _link(self, address: Address) -> Link:
         link = self._links.get(address)
         if link is None:
+            if self._closed:
+                raise Disconnected("the store was left")
             link = self._links[address] = self._make(address)
         return link
 

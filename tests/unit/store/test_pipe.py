@@ -21,6 +21,7 @@ from redis.exceptions import TimeoutError as TooLate
 from ccxt_mcp.errors import Code, Failure
 from ccxt_mcp.store.redis.links import FAULTS, Pipelined
 from ccxt_mcp.store.redis.scripts import Script
+from ccxt_mcp.store.redis.shards import Address, Sharded
 from ccxt_mcp.store.redis.wire import Call, Wire
 
 PATIENCE = 0.3
@@ -316,6 +317,27 @@ async def test_nothing_is_repeated_on_what_was_left() -> None:
         with pytest.raises(Failure, match="is leaving"):
             await asked
         assert len(server.connections) == 1
+
+
+async def test_nobody_is_led_on_in_a_cluster_that_was_left() -> None:
+    """It would connect to the next server, and nobody would ever close that."""
+    async with serving() as (server, one):
+        made: list[Pipelined] = []
+
+        def link(address: Address) -> Pipelined:
+            made.append(Pipelined(one._pool, 10.0))
+            return made[-1]
+
+        host, port = one._pool.connection_kwargs["host"], one._pool.connection_kwargs["port"]
+        cluster = Sharded([(host, port)], link, 10.0)
+        slots = b"*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n+%s\r\n:%d\r\n" % (host.encode(), port)
+        server.answer = lambda command: slots if command[0] == b"CLUSTER" else b"-TRYAGAIN\r\n"
+        asked = asyncio.create_task(cluster.execute([("EVALSHA", "script", 1, "key")]))
+        await until(lambda: len(server.asked) > 2)
+        await cluster.close()
+        with pytest.raises(Disconnected):
+            await asked
+        assert len(made) == 1
 
 
 async def test_a_connection_that_was_quiet_for_long_is_made_anew(
