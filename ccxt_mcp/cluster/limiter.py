@@ -101,12 +101,15 @@ class SharedLimiter(WaitingLine[CommonCharge]):
 
     def take(self, cost: float) -> CommonCharge | None:
         """The charge in hand, if there is one of this cost, past nobody."""
-        hand = self._hand
-        if hand is None or hand.cost != cost or self._queue or self.blocked:
+        now, hand = self._loop.time(), self._hand
+        if hand is None or hand.cost != cost or self._queue or now < self._blocked:
+            return None
+        if now >= hand.held + IN_HAND:
+            # A process that slept: nobody has had time to open the hand.
             return None
         self._hand = None
+        self._expect(cost, now)
         self._granted += 1
-        self._note(cost)
         self._proceed()
         return hand
 
@@ -163,9 +166,21 @@ class SharedLimiter(WaitingLine[CommonCharge]):
 
     def flush(self) -> None:
         """Tell the store what is unsaid now: nobody will be there later."""
+        self._next = 0.0
         self._open_hand(self._hand)
         if self._budget.unsaid:
             self._start()
+
+    def _enqueue(self, cost: float, flow: Hashable, deadline: float | None) -> Waiter[CommonCharge]:
+        # Not in ``take``, which one request may try more than once.
+        self._expect(cost, self._loop.time())
+        return super()._enqueue(cost, flow, deadline)
+
+    def _expect(self, cost: float, now: float) -> None:
+        """Who comes shortly after another may be followed by one more."""
+        lately, self._asked = now - self._asked < IN_HAND, now
+        if lately and (self._hand is None or self._hand.cost == cost):
+            self._next = cost
 
     def _counted(self) -> float:
         return self._budget.counted
@@ -176,17 +191,6 @@ class SharedLimiter(WaitingLine[CommonCharge]):
         if self._outlook > now:
             wait = max(wait, self._outlook - now + ahead * self._pace)
         return wait
-
-    def _enqueue(self, cost: float, flow: Hashable, deadline: float | None) -> Waiter[CommonCharge]:
-        self._note(cost)
-        return super()._enqueue(cost, flow, deadline)
-
-    def _note(self, cost: float) -> None:
-        """One was asked for: another may be soon, if one was a moment ago."""
-        now = self._loop.time()
-        if now - self._asked < IN_HAND and (self._hand is None or self._hand.cost == cost):
-            self._next = cost
-        self._asked = now
 
     def _proceed(self) -> None:
         """See to it that the store is asked and told when it is time to."""
@@ -292,7 +296,7 @@ class SharedLimiter(WaitingLine[CommonCharge]):
 
     def _keep(self, spare: Act, asked: float) -> None:
         self._hand = self._budget.given(spare.charge, spare.amount, asked)
-        self._loop.call_later(IN_HAND, self._open_hand, self._hand)
+        self._loop.call_at(asked + IN_HAND, self._open_hand, self._hand)
 
     def _open_hand(self, hand: CommonCharge | None) -> None:
         if hand is not None and self._hand is hand:
@@ -306,6 +310,10 @@ class SharedLimiter(WaitingLine[CommonCharge]):
             if waiter.turn.done():
                 # Gone meanwhile. Left in the queue until it finds out, it would be asked for again.
                 self._queue.remove(waiter.flow, waiter)
+                self._budget.forget(name)
+                continue
+            if now < self._blocked:
+                # Heard of here while the store was asked. It waits on.
                 self._budget.forget(name)
                 continue
             self._queue.serve(waiter.flow, waiter)

@@ -77,10 +77,11 @@ async def _take(
 ) -> Holding:
     part = session.part
     assert part is not None
-    leases = directory.cluster.leases
+    leases, until = directory.cluster.leases, time.perf_counter() + left
     try:
         holding = await leases.take(part.name, record=True, ttl=directory.ttl, patience=left)
         if holding is None and fresh and await directory.reopen(session):
+            left = max(0.0, until - time.perf_counter())
             holding = await leases.take(part.name, record=True, ttl=directory.ttl, patience=left)
     except TimeoutError:
         raise waited_too_long(wait_max) from None

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.asyncio.sentinel import Sentinel
 from redis.exceptions import ConnectionError as Disconnected
-from redis.exceptions import ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import ReadOnlyError, RedisError
 
 from ccxt_mcp.store.redis.pipe import Command, Pipe
 
@@ -31,7 +31,7 @@ class Link(Protocol):
     """A way to the servers."""
 
     async def execute(self, commands: Sequence[Command], *, large: bool = False) -> list[Any]:
-        """Replies, in the order of the commands; an error reply is a ``ResponseError`` among them.
+        """Replies, in the order of the commands; an error reply is a ``RedisError`` among them.
 
         Args:
             large: whether what is said or answered may take long on its way.
@@ -76,8 +76,7 @@ class Pipelined:
                 pipe = await self._connected(large)
                 replies = await pipe.ask(commands)
         for each in replies:
-            if isinstance(each, ResponseError) and _read_only(each):
-                # No master any more: the name may lead to another one by now.
+            if isinstance(each, RedisError) and _of_connection(each):
                 pipe.retire()
         return replies
 
@@ -127,6 +126,7 @@ class Pipelined:
             task.exception()
 
 
-def _read_only(error: ResponseError) -> bool:
-    # Older servers wrap the errors of scripts.
-    return isinstance(error, ReadOnlyError) or "-READONLY " in str(error)
+def _of_connection(error: RedisError) -> bool:
+    """Whether a new connection may lead further: to another server where this one is no master any
+    more (older ones wrap the errors of scripts), or into one that does not let this one in."""
+    return isinstance(error, ReadOnlyError | Disconnected) or "-READONLY " in str(error)

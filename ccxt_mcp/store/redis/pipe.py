@@ -41,7 +41,7 @@ class Pipe(asyncio.Protocol):
     Args:
         connection: ready for commands; nobody else uses it from here on.
         patience: seconds for a reply; of silence, while one is awaited, after which the connection
-            is given up.
+            is given up, as it is where a reply takes twice as long.
 
     Mutable: ``_awaited`` (in the order of the commands: who has gone is still there, for the reply
     that is to come), ``open`` (never set again), ``heard`` (when anything was, in seconds of the
@@ -72,23 +72,25 @@ class Pipe(asyncio.Protocol):
         return 0.0 if self._awaited else self._loop.time() - self.heard
 
     def ask(self, commands: Sequence[Command]) -> asyncio.Future[list[Any]]:
-        """Their replies, in their order; an error reply is a ``ResponseError`` among them.
+        """Their replies, in their order; an error reply is a ``RedisError`` among them.
 
         The future may be cancelled: the commands are carried out all the same.
 
         Raises:
             ConnectionError: by the future; it failed, and what was asked may have been done.
             TimeoutError: by the future; no reply came in time.
+            TypeError, ValueError: at once; they cannot be said, and none has been.
         """
         loop = self._loop
         turn: asyncio.Future[list[Any]] = loop.create_future()
         if not self.open:
             turn.set_exception(Disconnected("the connection is closed"))
             return turn
-        # Packed before any of it is written: of what cannot be, nothing is, and no reply comes that
-        # would be the next one's.
+        # All of them first: one that cannot be said must not leave others said whose replies nobody
+        # waits for. The loop gathers what is written in one step of it.
         packed = [pack_command(each) for each in commands]  # type: ignore[arg-type]
-        self._transport.write(packed[0] if len(packed) == 1 else b"".join(packed))
+        for each in packed:
+            self._transport.write(each)
         self._awaited.append(_Asked(len(commands), turn, loop.time()))
         if self._alarm is None:
             self._alarm = loop.call_later(self._patience, self._look)
@@ -140,11 +142,18 @@ class Pipe(asyncio.Protocol):
             if not asked.turn.done():
                 asked.turn.set_exception(TooLate("no reply in time"))
         if self._awaited:
-            silent = max(self._awaited[0].when, self.heard)
+            first = self._awaited[0].when
+            silent = max(first, self.heard)
             if silent <= late:
                 self._end(TooLate("the server says nothing"))
                 return
-            due = silent if fresh is None else min(silent, fresh)
+            if first <= late - self._patience:
+                # What is asked for now would come as late as this, for nobody, and so on.
+                self._end(TooLate("the server cannot keep up"))
+                return
+            due = min(silent, first + self._patience)
+            if fresh is not None:
+                due = min(due, fresh)
             self._alarm = self._loop.call_at(due + self._patience, self._look)
 
     def _end(self, error: Exception) -> None:

@@ -5,6 +5,7 @@ Owns: the words of their scripts and what these answer. Refuses: what the data m
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +20,10 @@ _OPEN = Script("open", "record")
 _WRITE = Script("write", "record")
 _TOUCH = Script("touch", "record")
 _REMOVE = Script("remove")
+
+_KINDS = ("record", "latencies")
+_SOON = 1.0
+"""Seconds more than may lie between a removal and its repetition."""
 
 
 class RedisRecords:
@@ -59,11 +64,13 @@ class RedisRecords:
         return there
 
     async def remove(self, name: str) -> frozenset[str] | None:
-        nodes = await self._wire.run(_REMOVE, self._of(name))
+        # A second time, where the first answer was lost, it finds nothing but that answer.
+        args = (secrets.token_hex(8), micro(2 * self._wire.timeout + _SOON))
+        nodes = await self._wire.run(_REMOVE, self._keys.of(name, *_KINDS, "removed"), args)
         return None if nodes is None else frozenset(node.decode() for node in nodes)
 
     def _of(self, name: str) -> list[str]:
-        return self._keys.of(name, "record", "latencies")
+        return self._keys.of(name, *_KINDS)
 
 
 def _record(reply: Sequence[Any]) -> Record:

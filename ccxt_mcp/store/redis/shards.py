@@ -17,7 +17,7 @@ from typing import Any
 
 from redis.asyncio.connection import AbstractConnection
 from redis.crc import key_slot
-from redis.exceptions import AskError, ClusterDownError, MovedError, ResponseError, TryAgainError
+from redis.exceptions import AskError, ClusterDownError, MovedError, RedisError, TryAgainError
 from redis.exceptions import ConnectionError as Disconnected
 
 from ccxt_mcp.store.redis.links import FAULTS, Link
@@ -47,7 +47,7 @@ class Sharded:
 
     Mutable: ``_links`` (by server), ``_owners`` (by slot; empty until known), ``_doubted`` (servers
     that could not be asked since the last look), ``_looked`` (when, in seconds of the loop),
-    ``_looking`` (a look that is under way, for all who wait for it).
+    ``_looking`` (a look that is under way, for all who wait for it), ``_closed`` (never unset).
     """
 
     def __init__(
@@ -61,6 +61,7 @@ class Sharded:
         self._doubted: set[Address] = set()
         self._looked = 0.0
         self._looking: asyncio.Task[None] | None = None
+        self._closed = False
 
     async def execute(self, commands: Sequence[Command], *, large: bool = False) -> list[Any]:
         async with asyncio.timeout(self._patience):
@@ -78,6 +79,7 @@ class Sharded:
                 raise
 
     async def close(self) -> None:
+        self._closed = True
         if self._looking is not None:
             self._looking.cancel()
         links, self._links = list(self._links.values()), {}
@@ -120,7 +122,7 @@ class Sharded:
         every = {address for address in self._owners if address is not None}
         said = await asyncio.gather(*(self._say(each, [command], large) for each in every))
         replies = [reply for [reply] in said]
-        error = next((each for each in replies if isinstance(each, ResponseError)), None)
+        error = next((each for each in replies if isinstance(each, RedisError)), None)
         return error or b"\n".join(replies)
 
     async def _follow(self, command: Command, reply: Any, address: Address, large: bool) -> Any:
@@ -148,13 +150,15 @@ class Sharded:
         except FAULTS:
             self._doubted.add(address)
             raise
-        if any(isinstance(each, ClusterDownError) for each in replies):
+        if any(isinstance(each, ClusterDownError | Disconnected) for each in replies):
             self._doubted.add(address)
         return replies
 
     def _link(self, address: Address) -> Link:
         link = self._links.get(address)
         if link is None:
+            if self._closed:
+                raise Disconnected("the store was left")
             link = self._links[address] = self._make(address)
         return link
 
@@ -197,7 +201,7 @@ class Sharded:
             try:
                 async with asyncio.timeout(self._patience / 3):
                     [said] = await self._link(address).execute([("CLUSTER", "SLOTS")])
-                if isinstance(said, ResponseError):
+                if isinstance(said, RedisError):
                     raise said
             except FAULTS as failed:
                 error = failed

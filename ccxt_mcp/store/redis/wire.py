@@ -27,6 +27,7 @@ from redis.exceptions import (
     NoScriptError,
     OutOfMemoryError,
     ReadOnlyError,
+    RedisError,
     ResponseError,
 )
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -130,7 +131,7 @@ class Wire:
         """
         call = (script, keys, args)
         [reply] = await self._ask([_named(call)], again, large)
-        if isinstance(reply, ResponseError):
+        if isinstance(reply, RedisError):
             [reply] = await self._in_full([call], [reply], again, large)
         return reply
 
@@ -142,7 +143,7 @@ class Wire:
     async def command(self, *command: Argument) -> Any:
         """What a plain command answers; as ``run``."""
         [reply] = await self._ask([command], True, False)
-        if isinstance(reply, ResponseError):
+        if isinstance(reply, RedisError):
             raise self._failed(reply) from None
         return reply
 
@@ -161,20 +162,21 @@ class Wire:
         return self._link
 
     async def _ask(self, commands: Sequence[Command], again: bool, large: bool) -> list[Any]:
-        link, began = self._opened(), time.monotonic()
+        began = time.monotonic()
         try:
             try:
-                replies = await link.execute(commands, large=large)
+                replies = await self._opened().execute(commands, large=large)
             except (TimeoutError, RedisTimeoutError):
                 raise
             except FAULTS:
                 if not again:
                     raise
                 async with asyncio.timeout(began + self.timeout - time.monotonic()):
-                    replies = await link.execute(commands, large=large)
+                    # Not where it was left meanwhile.
+                    replies = await self._opened().execute(commands, large=large)
         except FAULTS as error:
             raise self._failed(error) from None
-        if self._away is not None and not any(isinstance(each, ResponseError) for each in replies):
+        if self._away is not None and not any(isinstance(each, RedisError) for each in replies):
             self._well(self._away)
         return replies
 
@@ -192,7 +194,7 @@ class Wire:
             for i, reply in zip(unknown, await self._ask(told, again, large), strict=True):
                 replies[i] = reply
         for reply in replies:
-            if isinstance(reply, ResponseError):
+            if isinstance(reply, RedisError):
                 raise self._failed(reply) from None
         return replies
 

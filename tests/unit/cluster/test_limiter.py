@@ -199,26 +199,38 @@ async def test_requests_that_follow_each_other_find_their_charge_in_hand() -> No
 
 
 @virtually
-async def test_for_requests_that_come_now_and_then_nothing_is_kept_in_hand() -> None:
-    """Taken and given back each time, it would be two more round trips of each."""
-    replicas = Replicas(MINUTE)
-    limiter = replicas.limiters[0]
-    for _ in range(10):
-        # As pacing asks: at once if it is there, else as soon as it is.
-        charge = limiter.take(1.0) or await limiter.acquire(1.0)
-        limiter.sent(charge)
-        limiter.settle(charge)
-        await asyncio.sleep(IN_HAND + 0.05)
-    assert replicas.trips == 10
-
-
-@virtually
 async def test_a_charge_in_hand_that_nobody_wants_is_given_back() -> None:
     replicas = Replicas(MINUTE)
     limiter = replicas.limiters[0]
     await paced(replicas, limiter, 3, every=0.1)
     assert await replicas.counted() == 4.0
     await asyncio.sleep(IN_HAND)
+    assert await replicas.counted() == 3.0
+
+
+@virtually
+async def test_requests_that_come_alone_have_nothing_kept_for_them() -> None:
+    """Pacing tries what is in hand before it waits in line. Taken for two that follow each other,
+    each request would have one more charge taken for it, and given back in a second round trip."""
+    replicas = Replicas(MINUTE)
+    limiter = replicas.limiters[0]
+    for _ in range(10):
+        charge = limiter.take(1.0) or await limiter.acquire(1.0)
+        limiter.sent(charge)
+        limiter.settle(charge)
+        await asyncio.sleep(4 * IN_HAND)
+    assert replicas.trips == 10
+
+
+@virtually
+async def test_a_charge_in_hand_is_not_used_by_a_process_that_slept() -> None:
+    """It may have been spent for the store long ago, which may have been told of a ban since."""
+    replicas = Replicas(MINUTE)
+    limiter = replicas.limiters[0]
+    await paced(replicas, limiter, 3, every=0.1)
+    replicas.loop.now += 1  # type: ignore[attr-defined]
+    assert limiter.take(1.0) is None
+    await asyncio.sleep(0.05)
     assert await replicas.counted() == 3.0
 
 
@@ -364,6 +376,24 @@ async def test_a_ban_that_one_replica_hears_stops_all_and_all_limits_of_the_plac
         assert refused.value.retry_after == pytest.approx(60, abs=0.1)
     await three.acquire(1.0)
     assert replicas.loop.time() >= now + 60
+
+
+@virtually
+async def test_a_ban_that_is_heard_of_while_the_store_is_asked_is_not_passed() -> None:
+    """The store had not heard of it yet when it granted. Sent all the same, a request prolongs the
+    ban."""
+    replicas = Replicas(MINUTE)
+    limiter = replicas.limiters[0]
+    asked = [asyncio.create_task(limiter.acquire(1.0)) for _ in range(3)]
+    await asyncio.sleep(TRIP / 2)
+    until = replicas.loop.time() + 60
+    limiter.ban(until)
+    await asyncio.sleep(1)
+    assert await replicas.counted() == 0.0
+    charges = await asyncio.gather(*asked)
+    assert until <= replicas.loop.time() < until + 1
+    for charge in charges:
+        limiter.refund(charge)
 
 
 @virtually

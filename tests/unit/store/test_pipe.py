@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import pytest
 from hiredis import Reader
@@ -17,9 +18,15 @@ from redis.exceptions import ConnectionError as Disconnected
 from redis.exceptions import ReadOnlyError, ResponseError
 from redis.exceptions import TimeoutError as TooLate
 
+from ccxt_mcp.errors import Code, Failure
 from ccxt_mcp.store.redis.links import FAULTS, Pipelined
+from ccxt_mcp.store.redis.scripts import Script
+from ccxt_mcp.store.redis.shards import Address, Sharded
+from ccxt_mcp.store.redis.wire import Call, Wire
 
 PATIENCE = 0.3
+_SCRIPT = Script("tell")
+_CALLS: list[Call] = [(_SCRIPT, ["key"], ()), (_SCRIPT, ["key"], ())]
 
 
 class Server:
@@ -115,16 +122,6 @@ async def test_the_replies_of_those_who_have_gone_are_nobody_elses() -> None:
         assert len(server.connections) == 1
 
 
-async def test_of_what_cannot_be_packed_nothing_is_sent() -> None:
-    """The reply to the first half of it would be somebody else's."""
-    async with serving() as (server, link):
-        await link.execute([("GET", "first")])
-        with pytest.raises(Exception, match=r"surrogate|encode"):
-            await link.execute([("GET", "half"), ("GET", "\ud800")])
-        assert await link.execute([("GET", "next")]) == [b"next"]
-        assert [command[-1] for command in server.asked] == [b"first", b"next"]
-
-
 async def test_what_is_large_does_not_hold_up_what_is_small() -> None:
     """On one connection a lease would be renewed only after another's market table has arrived."""
     async with serving() as (server, link):
@@ -138,6 +135,45 @@ async def test_what_is_large_does_not_hold_up_what_is_small() -> None:
             assert await link.execute([("GET", n)]) == [b"%d" % n]
         assert not large.done()
         large.cancel()
+
+
+@pytest.mark.parametrize("unsayable", [None, "\ud800"])
+async def test_what_cannot_be_said_leaves_nothing_half_said(unsayable: Any) -> None:
+    """The reply to what was said before it would be the next one's: another session's record."""
+    async with serving() as (server, link):
+        await link.execute([("GET", "first")])
+        tasks = [
+            asyncio.create_task(link.execute(commands))
+            for commands in ([("GET", "secret"), ("GET", unsayable)], [("GET", "own")])
+        ]
+        half, own = await asyncio.gather(*tasks, return_exceptions=True)
+        assert isinstance(half, TypeError | ValueError)
+        assert own == [b"own"]
+        assert b"secret" not in {command[-1] for command in server.asked}
+
+
+async def test_a_server_that_cannot_keep_up_is_not_asked_behind_those_who_have_gone() -> None:
+    """Each reply would come for somebody who has gone, later with each, and the line of them would
+    grow for as long as anybody asks."""
+    async with serving(PATIENCE) as (server, link):
+        await link.execute([("GET", 0)])
+        server.hold()
+        pipe = link._pipes[False]
+        loop = asyncio.get_running_loop()
+        began, tasks = loop.time(), list[asyncio.Task[Any]]()
+        server.answer = lambda command: b"*1000000\r\n" if command[-1] == b"slow" else b":1\r\n"
+        tasks.append(asyncio.create_task(link.execute([("GET", "slow")])))
+        await until(lambda: server.asked[-1][-1] == b"slow")
+        server.go.set()
+        async with asyncio.timeout(5):
+            while pipe.open:
+                server.connections[0].write(b":1\r\n")
+                tasks.append(asyncio.create_task(link.execute([("GET", "next")])))
+                await asyncio.sleep(0.01)
+        assert loop.time() - began > 1.9 * PATIENCE
+        server.answer = lambda command: b"+%s\r\n" % command[-1]
+        assert await link.execute([("GET", "then")]) == [b"then"]
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def test_a_server_that_falls_silent_is_given_up_in_time_and_found_again() -> None:
@@ -209,6 +245,30 @@ async def test_an_error_is_the_reply_of_its_command_alone() -> None:
         assert isinstance(second, ResponseError)
 
 
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (b"-LOADING Redis is loading the dataset in memory\r\n", "is starting"),
+        (b"-NOAUTH Authentication required.\r\n", "does not let this server in"),
+        (b"-ERR max number of clients reached\r\n", "cannot be reached"),
+        (b"-ERR something else\r\n", "refused what was asked"),
+    ],
+)
+async def test_no_error_reply_is_taken_for_an_answer(said: bytes, words: str) -> None:
+    """The library tells some as failures of the connection, but here nobody else raises them: a
+    server that loads its data would have answered every question with an exception."""
+    async with serving() as (server, link):
+        wire = Wire(lambda: link, 10.0)
+        wire.open()
+        server.answer = lambda command: said
+        for asked in (wire.command("GET", 1), wire.run(_SCRIPT, ["key"]), wire.run_all(_CALLS)):
+            with pytest.raises(Failure, match=words) as refused:
+                await asked
+            assert refused.value.code is Code.STORE_UNAVAILABLE
+        server.answer = lambda command: b"+%s\r\n" % command[-1]
+        assert await wire.command("GET", 2) == b"2"
+
+
 async def test_a_server_that_can_only_be_read_is_left_for_a_new_connection() -> None:
     """It is no master any more; who is may be found out by connecting."""
     async with serving() as (server, link):
@@ -242,6 +302,42 @@ async def test_a_link_that_is_closed_leaves_nobody_waiting() -> None:
         await link.close()
         with pytest.raises(Disconnected):
             await connecting
+
+
+async def test_nothing_is_repeated_on_what_was_left() -> None:
+    """It would connect anew, and nobody would ever close that."""
+    async with serving() as (server, link):
+        wire = Wire(lambda: link, 10.0)
+        wire.open()
+        await wire.command("GET", 1)
+        server.hold()
+        asked = asyncio.create_task(wire.command("GET", 2))
+        await until(lambda: len(server.asked) == 2)
+        await wire.close()
+        with pytest.raises(Failure, match="is leaving"):
+            await asked
+        assert len(server.connections) == 1
+
+
+async def test_nobody_is_led_on_in_a_cluster_that_was_left() -> None:
+    """It would connect to the next server, and nobody would ever close that."""
+    async with serving() as (server, one):
+        made: list[Pipelined] = []
+
+        def link(address: Address) -> Pipelined:
+            made.append(Pipelined(one._pool, 10.0))
+            return made[-1]
+
+        host, port = one._pool.connection_kwargs["host"], one._pool.connection_kwargs["port"]
+        cluster = Sharded([(host, port)], link, 10.0)
+        slots = b"*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n+%s\r\n:%d\r\n" % (host.encode(), port)
+        server.answer = lambda command: slots if command[0] == b"CLUSTER" else b"-TRYAGAIN\r\n"
+        asked = asyncio.create_task(cluster.execute([("EVALSHA", "script", 1, "key")]))
+        await until(lambda: len(server.asked) > 2)
+        await cluster.close()
+        with pytest.raises(Disconnected):
+            await asked
+        assert len(made) == 1
 
 
 async def test_a_connection_that_was_quiet_for_long_is_made_anew(

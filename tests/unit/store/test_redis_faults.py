@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from ccxt_mcp.errors import Code, Failure
 from ccxt_mcp.store.opening import store_at
@@ -342,3 +343,28 @@ async def test_nothing_that_is_said_has_the_password_in_it(
 async def test_a_closed_store_refuses(store: Store) -> None:
     await store.close()
     assert "leaving" in str(await refused(store))
+
+
+async def test_a_removal_whose_answer_was_lost_is_told_again_to_whom_it_is_to_be_told(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Repeated, it would find nothing: the client would hear that there was no such session, and
+    the other replicas would go on with their parts of it."""
+    link: Any = store._wire._link  # type: ignore[attr-defined]
+    execute, lost = link.execute, list[Any]()
+
+    async def lose(commands: Any, *, large: bool = False) -> Any:
+        replies = await execute(commands, large=large)
+        if not lost:
+            lost.append(replies)
+            raise RedisConnectionError("cut")
+        return replies
+
+    for node in ("a", "b"):
+        await store.records.open("name", b"data", node=node, ttl=60)
+    # So that the server knows the script.
+    await store.records.remove("other")
+    monkeypatch.setattr(link, "execute", lose)
+    assert await store.records.remove("name") == frozenset(("a", "b"))
+    assert lost
+    assert await store.records.remove("name") is None
