@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import random
 import signal
 import sys
@@ -228,7 +229,7 @@ async def soak(
     seconds: float,
     *,
     workflows: int = 200,
-    replicas: int = 5,
+    replicas: int = 8,
     every: float = 3.0,
     pause: bool = False,
     rolling: int = 20,
@@ -303,13 +304,16 @@ async def _kills(
     began = time.monotonic()
     until = began + seconds
     dice = random.Random(seed)
+    # More starts at once than there are cores would only make the first of them later.
+    cores = asyncio.Semaphore(os.cpu_count() or 1)
 
     async def strike(replica: Replica) -> None:
         if pause:
             await replica.sleep(dice.uniform(5.0, 10.0))
         else:
             await replica.stop(signal.SIGKILL)
-            await replica.start(http)
+            async with cores:
+                await replica.start(http)
 
     async def kill(group: asyncio.TaskGroup) -> None:
         for number in range(int(seconds / every)):
@@ -382,7 +386,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--workflows", type=int, default=200)
-    parser.add_argument("--replicas", type=int, default=5)
+    parser.add_argument("--replicas", type=int, default=8)
     parser.add_argument("--every", type=float, default=3.0, help="seconds between kills")
     parser.add_argument("--pause", action="store_true", help="stop and continue, do not kill")
     parser.add_argument("--rolling", type=int, default=20, help="client workflows that restart")
