@@ -11,7 +11,6 @@ import asyncio
 import random
 import signal
 import sys
-import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -34,13 +33,12 @@ class Replica:
     """One server process, which comes and goes at one port.
 
     Mutable: ``up``, set from when it is ready until it is killed or has ended, not while it stands
-    still; ``starts``, the seconds that each of its starts took.
+    still.
     """
 
     def __init__(self, home: Path, config: Path, number: int) -> None:
         self.port = free_port()
         self.up = asyncio.Event()
-        self.starts: list[float] = []
         self._home = home / f"replica-{number}"
         self._home.mkdir()
         self._config = config
@@ -52,7 +50,6 @@ class Replica:
 
     async def start(self, http: aiohttp.ClientSession) -> None:
         """Start it and wait until it is ready."""
-        began = time.monotonic()
         with (self._home / "log").open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "ccxt_mcp", "serve"),
@@ -66,7 +63,6 @@ class Replica:
                     async with http.get(self.url + "/ready") as answer:
                         if answer.status == 200:
                             self.up.set()
-                            self.starts.append(time.monotonic() - began)
                             return
                 await asyncio.sleep(0.1)
 

@@ -60,13 +60,14 @@ _VERSIONS = {"legacy": "2025-11-25", "modern": "2026-07-28"}
 
 @dataclass(slots=True)
 class Seen:
-    """What a run saw."""
+    """What a run saw: kills that were carried out and those whose turn came when one replica alone
+    was up, how many were up each twentieth of a second, and the seconds until each was back."""
 
     outcomes: Counter[str] = field(default_factory=Counter)
     kills: int = 0
     spared: int = 0
     up: list[int] = field(default_factory=list)
-    starts: list[float] = field(default_factory=list)
+    back: list[float] = field(default_factory=list)
     seconds: float = 0.0
     longest: float = 0.0
     sessions: int = 0
@@ -80,7 +81,7 @@ class Seen:
             f"{self.kills} kills in {self.seconds:.0f} s; spared, since no other was up:"
             f" {self.spared}",
             f"replicas up: at least {min(self.up)}, {fmean(self.up):.1f} on average"
-            + (f"; a restart took {fmean(self.starts):.1f} s on average" if self.starts else ""),
+            + (f"; one was back after {fmean(self.back):.1f} s on average" if self.back else ""),
             f"{self.outcomes.total()} calls: " + json.dumps(dict(self.outcomes.most_common())),
             f"longest call {self.longest:.1f} s",
             f"lost sessions {self.lost} of {self.sessions}; requests of one session at once, at"
@@ -300,7 +301,6 @@ async def _kills(
     seen.sessions = len(before)
     if seen.sessions != workflows:
         seen.wrong.append(f"/health shows {seen.sessions} sessions of {workflows} workflows")
-    first = [len(each.starts) for each in replicas]
     began = time.monotonic()
     until = began + seconds
     dice = random.Random(seed)
@@ -308,12 +308,14 @@ async def _kills(
     cores = asyncio.Semaphore(os.cpu_count() or 1)
 
     async def strike(replica: Replica) -> None:
+        since = time.monotonic()
         if pause:
             await replica.sleep(dice.uniform(5.0, 10.0))
         else:
             await replica.stop(signal.SIGKILL)
             async with cores:
                 await replica.start(http)
+        seen.back.append(time.monotonic() - since)
 
     async def kill(group: asyncio.TaskGroup) -> None:
         for number in range(int(seconds / every)):
@@ -336,8 +338,6 @@ async def _kills(
         for each in all_of_them:
             group.create_task(each.run(until))
     seen.seconds = seconds
-    for replica, known in zip(replicas, first, strict=True):
-        seen.starts += replica.starts[known:]
     after = await _sessions(url)
     lost = [name for name, opened in before.items() if after.get(name) != opened]
     seen.lost = len(lost)
