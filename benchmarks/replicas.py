@@ -135,12 +135,7 @@ class _Workflow:
         self._meta: dict[str, Any] = {}
 
     async def open(self) -> None:
-        """The handshake, for those that have one, and a first call; repeated until they succeed."""
-        await self._shake_hands()
-        while await self._call(0) != "ok":
-            await asyncio.sleep(0.2)
-
-    async def _shake_hands(self) -> None:
+        """The handshake, for those that have one; repeated until a replica takes it."""
         if self._kind == "named":
             self._headers["mcp-session-id"] = f"wf-{self._number}"
         elif self._kind == "workflow":
@@ -297,10 +292,7 @@ async def _kills(
 ) -> None:
     all_of_them = [_Workflow(seen, http, url, number, seed) for number in range(workflows)]
     await asyncio.gather(*(each.open() for each in all_of_them))
-    before = await _sessions(url)
-    seen.sessions = len(before)
-    if seen.sessions != workflows:
-        seen.wrong.append(f"/health shows {seen.sessions} sessions of {workflows} workflows")
+    known: dict[str, str] = {}
     began = time.monotonic()
     until = began + seconds
     dice = random.Random(seed)
@@ -332,16 +324,26 @@ async def _kills(
             seen.up.append(sum(each.up.is_set() for each in replicas))
             await asyncio.sleep(0.05)
 
+    async def look() -> None:
+        while time.monotonic() < until:
+            # The replica that is asked may be the one that is killed.
+            with suppress(CallFailed):
+                known.update(await _sessions(url) | known)
+            await asyncio.sleep(1.0)
+
     async with asyncio.TaskGroup() as group:
         group.create_task(kill(group))
         group.create_task(count())
+        group.create_task(look())
         for each in all_of_them:
             group.create_task(each.run(until))
     seen.seconds = seconds
-    after = await _sessions(url)
-    lost = [name for name, opened in before.items() if after.get(name) != opened]
-    seen.lost = len(lost)
+    last = await _sessions(url)
+    lost = [name for name, opened in known.items() if last.get(name) != opened]
+    seen.sessions, seen.lost = len(known | last), len(lost)
     seen.wrong += [f"session {name} was lost" for name in lost]
+    if seen.sessions != workflows:
+        seen.wrong.append(f"/health showed {seen.sessions} sessions of {workflows} workflows")
 
 
 async def _sessions(url: str) -> dict[str, str]:
