@@ -1,12 +1,18 @@
 """Replicas on one store while they are killed: ``python -m benchmarks.replicas --seconds 60``.
 
-Owns: the store, the replicas (processes, started as users start them), a router that sends each
-request to any of them, the workflows, the kills, and the verdict. Refuses: the server's side.
+Owns: the workflows, the kills and their schedule, and the verdict. Refuses: what is a replica and
+what leads requests to it (``replica_processes.py``).
 
-Verdict of the kills: no session is lost (none answers 404 or opens anew), every call is answered or
-fails in a way that says that it may be repeated, and in no session do two calls overlap: each has
-an account of its own, so the exchange sees which requests are whose. Verdict of the rolling
-restart: through the client helper not one call fails.
+The schedule is fixed: a replica that is up is killed when it is time, whether or not the one before
+is back; it starts again at once, beside the load. A start takes longer than the time between two
+kills on a small machine, so there are more replicas than the load needs. The last one that is up is
+spared, and the output says how often.
+
+Verdict of the kills: no session is lost (none answers 404 or opens anew; ``/health`` still shows
+each, opened when it was), every call is answered or fails in a way that says that it may be
+repeated, within the time that is documented, and in no session do two calls overlap: each has an
+account of its own, so the exchange sees which requests are whose. Verdict of the rolling restart:
+through the client helper not one call fails.
 """
 
 from __future__ import annotations
@@ -14,6 +20,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import random
 import signal
 import sys
@@ -25,15 +32,15 @@ from contextlib import AsyncExitStack, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import aiohttp
 from aiohttp import web
 
-from benchmarks.processes import environment
-from benchmarks.stage import free_port
+from benchmarks.replica_processes import Replica, Router, configuration
 from benchmarks.store_server import StoreServer
-from ccxt_mcp.client import CallFailed, Workflow
+from ccxt_mcp.client import CallFailed, Workflow, health
 from ccxt_mcp.client.wire import LEGACY, MODERN
 from ccxt_mcp.errors import CODES, Code
 from ccxt_mcp.simulation import SimulatedExchange, SimulationConfig, Venue
@@ -46,30 +53,39 @@ _RETRYABLE = {code.value for code, info in CODES.items() if info.retryable} - {
     Code.SESSION_NOT_FOUND.value
 }
 _STATUSES = {502, 503, 504}
-_STARTING = 60.0
+_BOUND = 75.0
+"""Seconds: a call waits 60 in its session's lane and takes 15."""
 _VERSIONS = {"legacy": "2025-11-25", "modern": "2026-07-28"}
-_PASSED_ON = {"content-type", "accept", "mcp-session-id", "mcp-protocol-version"}
-_PASSED_ON |= {"mcp-method", "mcp-name", "last-event-id", "retry-after"}
 
 
 @dataclass(slots=True)
 class Seen:
-    """What a run saw."""
+    """What a run saw: kills that were carried out and those whose turn came when one replica alone
+    was up, how many were up each twentieth of a second, and the seconds until each was back."""
 
     outcomes: Counter[str] = field(default_factory=Counter)
     kills: int = 0
+    spared: int = 0
+    up: list[int] = field(default_factory=list)
+    back: list[float] = field(default_factory=list)
     seconds: float = 0.0
     longest: float = 0.0
+    sessions: int = 0
+    lost: int = 0
     most_of_a_key: int = 0
     rolled: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
 
     def lines(self) -> list[str]:
         return [
-            f"{self.outcomes.total()} calls in {self.seconds:.0f} s, {self.kills} kills",
-            "outcomes " + json.dumps(dict(self.outcomes.most_common())),
-            f"longest call {self.longest:.1f} s; requests of one session at once, at most:"
-            f" {self.most_of_a_key}",
+            f"{self.kills} kills in {self.seconds:.0f} s; spared, since no other was up:"
+            f" {self.spared}",
+            f"replicas up: at least {min(self.up)}, {fmean(self.up):.1f} on average"
+            + (f"; one was back after {fmean(self.back):.1f} s on average" if self.back else ""),
+            f"{self.outcomes.total()} calls: " + json.dumps(dict(self.outcomes.most_common())),
+            f"longest call {self.longest:.1f} s",
+            f"lost sessions {self.lost} of {self.sessions}; requests of one session at once, at"
+            f" most: {self.most_of_a_key}",
             "rolling restart: " + json.dumps(dict(self.rolled.most_common())),
         ]
 
@@ -101,106 +117,6 @@ class Witness(Counters):
         key = _KEY.get()
         if key is not None:
             self._of_key[key] -= 1
-
-
-class _Replica:
-    """One server process, which comes and goes at one port."""
-
-    def __init__(self, home: Path, config: Path, number: int) -> None:
-        self.port = free_port()
-        self.up = asyncio.Event()
-        self._home = home / f"replica-{number}"
-        self._home.mkdir()
-        self._config = config
-        self._process: asyncio.subprocess.Process | None = None
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    async def start(self, http: aiohttp.ClientSession) -> None:
-        with (self._home / "log").open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "ccxt_mcp", "serve"),
-                *("--config", str(self._config), "--port", str(self.port)),
-                stderr=log,
-                env=environment(self._home),
-            )
-        async with asyncio.timeout(_STARTING):
-            while True:
-                with suppress(aiohttp.ClientError):
-                    async with http.get(self.url + "/ready") as answer:
-                        if answer.status == 200:
-                            self.up.set()
-                            return
-                await asyncio.sleep(0.1)
-
-    async def sleep(self, seconds: float) -> None:
-        """Stand still in the middle of whatever it does, with all its connections."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
-        await asyncio.sleep(seconds)
-        self._process.send_signal(signal.SIGCONT)
-
-    async def stop(self, how: signal.Signals) -> int | None:
-        process = self._process
-        if process is None or process.returncode is not None:
-            return None if process is None else process.returncode
-        if how is signal.SIGKILL:
-            self.up.clear()
-        process.send_signal(how)
-        async with asyncio.timeout(60):
-            code = await process.wait()
-        self.up.clear()
-        return code
-
-    def complaints(self) -> list[str]:
-        log = (self._home / "log").read_text()
-        return [f"the log: {log[-3000:]}"] if "Traceback" in log or " ERROR " in log else []
-
-
-class _Router:
-    """Each request to a replica that is drawn. What could not be sent goes to another; what was
-    sent is never sent again."""
-
-    def __init__(self, replicas: list[_Replica], http: aiohttp.ClientSession, seed: int) -> None:
-        self._replicas = replicas
-        self._http = http
-        self._dice = random.Random(seed)
-        self.url = ""
-
-    async def serve(self, request: web.BaseRequest) -> web.StreamResponse:
-        body = await request.read()
-        order = self._dice.sample(self._replicas, len(self._replicas))
-        headers = {k: v for k, v in request.headers.items() if k.lower() in _PASSED_ON}
-        for replica in order:
-            try:
-                answer = await self._http.request(
-                    request.method, replica.url + request.path_qs, data=body, headers=headers
-                )
-            except aiohttp.ClientConnectorError:
-                continue
-            except aiohttp.ClientError:
-                return web.Response(status=502)
-            return await self._pass_on(request, answer)
-        return web.Response(status=503)
-
-    async def _pass_on(
-        self, request: web.BaseRequest, answer: aiohttp.ClientResponse
-    ) -> web.StreamResponse:
-        async with answer:
-            headers = {k: v for k, v in answer.headers.items() if k.lower() in _PASSED_ON}
-            back = web.StreamResponse(status=answer.status, headers=headers)
-            try:
-                await back.prepare(request)
-                async for chunk in answer.content.iter_any():
-                    await back.write(chunk)
-                await back.write_eof()
-            except (aiohttp.ClientError, ConnectionError):
-                # In the middle of an answer there is no other way to say it.
-                if request.transport is not None:
-                    request.transport.abort()
-            return back
 
 
 class _Workflow:
@@ -248,20 +164,22 @@ class _Workflow:
     async def run(self, until: float) -> None:
         number = 0
         while time.monotonic() < until:
-            number += 1
-            began = time.monotonic()
-            outcome = await self._call(number)
-            self._seen.longest = max(self._seen.longest, time.monotonic() - began)
-            self._seen.outcomes[outcome] += 1
-            if outcome.startswith("WRONG"):
-                self._seen.wrong.append(f"{self._kind} {self._number}: {outcome}")
             # Now and then two at once, which the session has to put in order.
-            if self._dice.random() < 0.2:
-                both = await asyncio.gather(self._call(number + 1), self._call(number + 2))
-                number += 2
-                self._seen.outcomes.update(both)
-                self._seen.wrong += [each for each in both if each.startswith("WRONG")]
+            count = 2 if self._dice.random() < 0.2 else 1
+            await asyncio.gather(*(self._counted(number + each) for each in range(1, count + 1)))
+            number += count
             await asyncio.sleep(self._dice.uniform(0.4, 1.6))
+
+    async def _counted(self, number: int) -> None:
+        began = time.monotonic()
+        outcome = await self._call(number)
+        took = time.monotonic() - began
+        self._seen.longest = max(self._seen.longest, took)
+        self._seen.outcomes[outcome] += 1
+        if outcome.startswith("WRONG"):
+            self._seen.wrong.append(f"{self._kind} {self._number}: {outcome}")
+        if took > _BOUND:
+            self._seen.wrong.append(f"{self._kind} {self._number}: {outcome} after {took:.1f} s")
 
     async def _call(self, number: int) -> str:
         params: dict[str, Any] = {
@@ -303,32 +221,11 @@ def outcome_of(text: str) -> str:
     return code if code in _RETRYABLE else f"WRONG {code}: {result['content'][0]['text'][:300]}"
 
 
-def _config(home: Path, store: str, sim: SimulatedExchange, accounts: list[str]) -> Path:
-    lines = [f'store_url = "{store}"', 'default_exchange = "paper"']
-    lines += [
-        "exchange_keys_from_env = false",
-        f'data_dir = "{home}/data"',
-        'log_level = "warning"',
-    ]
-    lines += ["max_sessions_per_client = 2000"]
-    lines += ["[exchanges.paper]", 'exchange = "binance"', 'rate_limit = "off"']
-    lines += [f'base_url = "{sim.base_url}"']
-    lines += ['options = { fetchMarkets = { types = ["spot"] } }']
-    for name in accounts:
-        key, secret = derive_keys(7, name)
-        lines += [f"[accounts.{name}]", 'exchange = "paper"']
-        lines += [f'api_key = "{key}"', f'secret = "{secret}"']
-    path = home / "server.toml"
-    path.write_text("\n".join(lines) + "\n")
-    path.chmod(0o600)
-    return path
-
-
 async def soak(
     seconds: float,
     *,
     workflows: int = 200,
-    replicas: int = 3,
+    replicas: int = 8,
     every: float = 3.0,
     pause: bool = False,
     rolling: int = 20,
@@ -357,12 +254,12 @@ async def soak(
             )
         )
         found = [
-            _Replica(home, _config(home, store.url, sim, names), number)
+            Replica(home, configuration(home, store.url, sim, names), number)
             for number in range(replicas)
         ]
         try:
             await asyncio.gather(*(each.start(http) for each in found))
-            router = _Router(found, http, seed)
+            router = Router(found, http, seed)
             server = web.Server(router.serve)
             runner = web.ServerRunner(server)
             await runner.setup()
@@ -384,7 +281,7 @@ async def soak(
 
 async def _kills(
     seen: Seen,
-    replicas: list[_Replica],
+    replicas: list[Replica],
     http: aiohttp.ClientSession,
     url: str,
     seconds: float,
@@ -395,35 +292,68 @@ async def _kills(
 ) -> None:
     all_of_them = [_Workflow(seen, http, url, number, seed) for number in range(workflows)]
     await asyncio.gather(*(each.open() for each in all_of_them))
+    known: dict[str, str] = {}
     began = time.monotonic()
     until = began + seconds
+    dice = random.Random(seed)
+    # More starts at once than there are cores would only make the first of them later.
+    cores = asyncio.Semaphore(os.cpu_count() or 1)
 
-    async def kill() -> None:
-        dice = random.Random(seed)
-        starting: set[asyncio.Task[None]] = set()
-        while time.monotonic() < until - every:
-            await asyncio.sleep(every)
+    async def strike(replica: Replica) -> None:
+        since = time.monotonic()
+        if pause:
+            await replica.sleep(dice.uniform(5.0, 10.0))
+        else:
+            await replica.stop(signal.SIGKILL)
+            async with cores:
+                await replica.start(http)
+        seen.back.append(time.monotonic() - since)
+
+    async def kill(group: asyncio.TaskGroup) -> None:
+        for number in range(int(seconds / every)):
+            await asyncio.sleep(began + (number + 0.5) * every - time.monotonic())
             up = [each for each in replicas if each.up.is_set()]
             if len(up) < 2:
+                seen.spared += 1
                 continue
-            replica = dice.choice(up)
             seen.kills += 1
-            if pause:
-                await replica.sleep(dice.uniform(5.0, 10.0))
-                continue
-            await replica.stop(signal.SIGKILL)
-            starting.add(asyncio.create_task(replica.start(http)))
-        await asyncio.gather(*starting)
+            group.create_task(strike(dice.choice(up)))
+
+    async def count() -> None:
+        while time.monotonic() < until:
+            seen.up.append(sum(each.up.is_set() for each in replicas))
+            await asyncio.sleep(0.05)
+
+    async def look() -> None:
+        while time.monotonic() < until:
+            # The replica that is asked may be the one that is killed.
+            with suppress(CallFailed):
+                known.update(await _sessions(url) | known)
+            await asyncio.sleep(1.0)
 
     async with asyncio.TaskGroup() as group:
-        group.create_task(kill())
+        group.create_task(kill(group))
+        group.create_task(count())
+        group.create_task(look())
         for each in all_of_them:
             group.create_task(each.run(until))
-    seen.seconds = time.monotonic() - began
+    seen.seconds = seconds
+    last = await _sessions(url)
+    lost = [name for name, opened in known.items() if last.get(name) != opened]
+    seen.sessions, seen.lost = len(known | last), len(lost)
+    seen.wrong += [f"session {name} was lost" for name in lost]
+    if seen.sessions != workflows:
+        seen.wrong.append(f"/health showed {seen.sessions} sessions of {workflows} workflows")
+
+
+async def _sessions(url: str) -> dict[str, str]:
+    """Name and time of opening of all sessions, as any replica knows them."""
+    shown = (await health(url, limit=1000)).sessions or ()
+    return {each.session_id: each.connected_at for each in shown}
 
 
 async def _rolling(
-    seen: Seen, replicas: list[_Replica], http: aiohttp.ClientSession, url: str, count: int
+    seen: Seen, replicas: list[Replica], http: aiohttp.ClientSession, url: str, count: int
 ) -> None:
     done = asyncio.Event()
 
@@ -458,7 +388,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--workflows", type=int, default=200)
-    parser.add_argument("--replicas", type=int, default=3)
+    parser.add_argument("--replicas", type=int, default=8)
     parser.add_argument("--every", type=float, default=3.0, help="seconds between kills")
     parser.add_argument("--pause", action="store_true", help="stop and continue, do not kill")
     parser.add_argument("--rolling", type=int, default=20, help="client workflows that restart")
