@@ -23,17 +23,15 @@ import math
 from collections import deque
 from collections.abc import Hashable
 
-from ccxt_mcp.cluster.budget import SLACK, CommonBudget, CommonCharge
+from ccxt_mcp.cluster.budget import CommonBudget, CommonCharge
+from ccxt_mcp.cluster.hand import Hand
 from ccxt_mcp.cluster.node import Node
 from ccxt_mcp.errors import Code, Failure
 from ccxt_mcp.mechanisms.ledger import Rules
 from ccxt_mcp.mechanisms.waiting_line import Waiter, WaitingLine, penalty
 from ccxt_mcp.store.protocol import Act, Do, Spent
 
-__all__ = ["IN_HAND", "SharedLimiter"]
-
-IN_HAND = SLACK
-"""Seconds for which a charge is kept for a request that may come."""
+__all__ = ["SharedLimiter"]
 
 _TOGETHER = 64
 """Waiters that are asked for in one round trip at most."""
@@ -87,9 +85,7 @@ class SharedLimiter(WaitingLine[CommonCharge]):
         self._away_until = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._alarm = 0.0
-        self._hand: CommonCharge | None = None
-        self._next = 0.0
-        self._asked = -math.inf
+        self._hand = Hand(self._budget)
 
     def __repr__(self) -> str:
         return f"<SharedLimiter {self.name!r} waiting={self.waiting} {self._budget!r}>"
@@ -101,17 +97,14 @@ class SharedLimiter(WaitingLine[CommonCharge]):
 
     def take(self, cost: float) -> CommonCharge | None:
         """The charge in hand, if there is one of this cost, past nobody."""
-        now, hand = self._loop.time(), self._hand
-        if hand is None or hand.cost != cost or self._queue or now < self._blocked:
+        if self._queue or self.blocked:
             return None
-        if now >= hand.held + IN_HAND:
-            # A process that slept: nobody has had time to open the hand.
-            return None
-        self._hand = None
-        self._expect(cost, now)
-        self._granted += 1
-        self._proceed()
-        return hand
+        charge = self._hand.take(cost)
+        if charge is not None:
+            self._hand.expect(cost)
+            self._granted += 1
+            self._proceed()
+        return charge
 
     def sent(self, charge: CommonCharge) -> None:
         """The request of this charge goes out now."""
@@ -166,21 +159,14 @@ class SharedLimiter(WaitingLine[CommonCharge]):
 
     def flush(self) -> None:
         """Tell the store what is unsaid now: nobody will be there later."""
-        self._next = 0.0
-        self._open_hand(self._hand)
+        self._hand.empty()
         if self._budget.unsaid:
             self._start()
 
     def _enqueue(self, cost: float, flow: Hashable, deadline: float | None) -> Waiter[CommonCharge]:
         # Not in ``take``, which one request may try more than once.
-        self._expect(cost, self._loop.time())
+        self._hand.expect(cost)
         return super()._enqueue(cost, flow, deadline)
-
-    def _expect(self, cost: float, now: float) -> None:
-        """Who comes shortly after another may be followed by one more."""
-        lately, self._asked = now - self._asked < IN_HAND, now
-        if lately and (self._hand is None or self._hand.cost == cost):
-            self._next = cost
 
     def _counted(self) -> float:
         return self._budget.counted
@@ -251,7 +237,7 @@ class SharedLimiter(WaitingLine[CommonCharge]):
                     raise
                 self._away_until = 0.0
                 for each in spare[: max(0, spent.granted - len(asks))]:
-                    self._keep(each, now)
+                    self._hand.keep(self._budget.given(each.charge, each.amount, now))
                 self._heed(spent, waiters, now)
                 if not self._queue:
                     return
@@ -279,29 +265,14 @@ class SharedLimiter(WaitingLine[CommonCharge]):
     @property
     def _reaching(self) -> bool:
         """Whether one more is to be had in hand: only where it is missed by nobody."""
-        return (
-            self._next > 0.0
-            and self._hand is None
-            and self._loop.time() - self._asked < IN_HAND
-            and self._budget.roomy
-        )
+        return self._budget.roomy and self._hand.wanted > 0.0
 
     def _spare(self, waiters: list[Waiter[CommonCharge]]) -> list[Act]:
-        if not self._reaching or len(waiters) < len(self._queue):
+        if not self._reaching or len(waiters) < len(self._queue) or self.blocked:
             return []
-        if self._blocked > self._loop.time():
-            return []
-        cost, self._next = self._next, 0.0
+        cost = self._hand.wanted
+        self._hand.ask()
         return [Act(Do.SPARE, self._budget.name(), cost)]
-
-    def _keep(self, spare: Act, asked: float) -> None:
-        self._hand = self._budget.given(spare.charge, spare.amount, asked)
-        self._loop.call_at(asked + IN_HAND, self._open_hand, self._hand)
-
-    def _open_hand(self, hand: CommonCharge | None) -> None:
-        if hand is not None and self._hand is hand:
-            self._hand = None
-            self._budget.refund(hand)
 
     def _heed(self, spent: Spent, waiters: list[Waiter[CommonCharge]], asked: float) -> None:
         now, late = self._loop.time(), 0.0

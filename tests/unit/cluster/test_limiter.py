@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from ccxt_mcp.cluster.limiter import IN_HAND, SharedLimiter
+from ccxt_mcp.cluster.hand import IN_HAND
+from ccxt_mcp.cluster.limiter import SharedLimiter
 from ccxt_mcp.cluster.node import Node
 from ccxt_mcp.errors import Code, Failure
 from ccxt_mcp.mechanisms.rate_limit import Rules, Window
@@ -242,7 +243,7 @@ async def test_nothing_is_kept_in_hand_where_there_is_little_room() -> None:
     held = [await replicas.limiters[1].acquire(1.0) for _ in range(3)]
     await paced(replicas, replicas.limiters[0], 3, every=0.1)
     assert await replicas.counted() == pytest.approx(3.0, abs=1.0)
-    assert replicas.limiters[0]._hand is None
+    assert replicas.limiters[0]._hand._charge is None
     for each in held:
         replicas.limiters[1].refund(each)
 
