@@ -65,9 +65,9 @@ class Bounds:
         """A session has ended; nobody waits for the lists to hear of it."""
         self._node.later(self._leave(name, client_ip, named=named))
 
-    def count(self, name: str, client_ip: str | None) -> None:
+    def count(self, name: str) -> None:
         """A session with a name is there that may be in no list; nobody waits for them to hear."""
-        self._node.later(self._count(name, client_ip))
+        self._node.later(self._count(name))
 
     async def touch(self, used: Mapping[str, Session]) -> None:
         """These, by their records' names, are there and were used.
@@ -144,18 +144,20 @@ class Bounds:
         # This list too, where the session has come from another address since.
         for each in (roster, _named(roster)):
             await self._store.roster.leave(each, name)
-        await self._count(name, facts.client_ip)
+        await self._count(name)
 
     async def _leave(self, name: str, client_ip: str | None, *, named: bool) -> None:
         lists, roster = _rosters(client_ip, named=named), self._store.roster
         await asyncio.gather(*(roster.leave(each, name) for each in lists))
         if named:
             # Opened again, and perhaps counted, before it left the lists.
-            await self._count(name, client_ip)
+            await self._count(name)
 
-    async def _count(self, name: str, client_ip: str | None) -> None:
-        if await self._store.records.read(name) is not None:
-            for each in _rosters(client_ip, named=True):
+    async def _count(self, name: str) -> None:
+        record = await self._store.records.read(name)
+        if record is not None:
+            # Whose client it is by now: it may have come back from another address.
+            for each in _rosters(Facts.decoded(record.data).client_ip, named=True):
                 await self._store.roster.join(each, name, ttl=self._counted, most=_NO_BOUND)
 
     async def _in_use(self, nodes: Iterable[str], name: str) -> set[str]:

@@ -172,7 +172,7 @@ class Directory:
         facts = Facts.decoded(record.data)
         if opens is not None and not made and not record.tally:
             # Never used: it may be of a replica that died before it counted it.
-            self._bounds.count(name, facts.client_ip)
+            self._bounds.count(name)
         if known is None:
             known = self.parts.open(principal, session_id, facts.client_ip, facts.kind)
         assert known.part is not None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from typing import Any, Protocol
+from weakref import WeakSet
 
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.asyncio.sentinel import Sentinel
@@ -55,7 +56,8 @@ class Pipelined:
         pool: makes connections; none is kept there.
         patience: seconds for a round trip, with connecting.
 
-    Mutable: ``_pipes`` and ``_connecting``, by whether they are for what is large.
+    Mutable: ``_pipes`` and ``_connecting``, by whether they are for what is large; ``_made`` (all
+    there are: one that was replaced may still be awaited).
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Pipelined:
         self._sentinel = sentinel
         self._pipes: dict[bool, Pipe] = {}
         self._connecting: dict[bool, asyncio.Task[Pipe]] = {}
+        self._made: WeakSet[Pipe] = WeakSet()
 
     async def execute(self, commands: Sequence[Command], *, large: bool = False) -> list[Any]:
         pipe = self._pipes.get(large)
@@ -92,7 +95,7 @@ class Pipelined:
                 # One that comes as a step of connecting ends is lost (`asyncio.wait_for`, 3.11).
                 task.cancel()
                 await asyncio.sleep(0)
-        for pipe in self._pipes.values():
+        for pipe in list(self._made):
             pipe.close()
         for each in [] if self._sentinel is None else self._sentinel.sentinels:
             await each.aclose()
@@ -101,7 +104,7 @@ class Pipelined:
         task = self._connecting.get(large)
         if task is None:
             task = self._connecting[large] = asyncio.create_task(self._connect(large))
-            task.add_done_callback(self._made)
+            task.add_done_callback(self._connected_or_not)
         # Whoever leaves does not take it away from the others.
         await asyncio.wait([task])
         if task.cancelled():
@@ -116,11 +119,12 @@ class Pipelined:
             async with asyncio.timeout(self._patience):
                 connection = await self.connection("")
             pipe = self._pipes[large] = Pipe(connection, self._patience)
+            self._made.add(pipe)
             return pipe
         finally:
             del self._connecting[large]
 
-    def _made(self, task: asyncio.Task[Pipe]) -> None:
+    def _connected_or_not(self, task: asyncio.Task[Pipe]) -> None:
         # Read, though all who waited may have gone.
         if not task.cancelled():
             task.exception()

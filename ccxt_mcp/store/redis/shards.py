@@ -32,6 +32,8 @@ _log = logging.getLogger("ccxt_mcp.store")
 _SLOTS = 16384
 _PAUSE = 0.05
 """Seconds after which what is being moved is asked for again."""
+_HOPS = 4
+"""Servers that one is led to without a pause."""
 _LOOK = 0.2
 """Seconds between looks for who has what."""
 _SCRIPTS = ("EVALSHA", "EVAL")
@@ -127,7 +129,12 @@ class Sharded:
 
     async def _follow(self, command: Command, reply: Any, address: Address, large: bool) -> Any:
         """Go where a reply leads, until there is one to the command itself."""
+        led = 0
         while True:
+            led += isinstance(reply, AskError)
+            if led > _HOPS and isinstance(reply, AskError):
+                # In a circle, while those who hand a slot over do not agree on it yet.
+                await asyncio.sleep(_PAUSE)
             if isinstance(reply, MovedError):
                 address = (reply.host or address[0], reply.port)
                 self._owners[reply.slot_id] = address

@@ -21,7 +21,7 @@ from redis.exceptions import TimeoutError as TooLate
 from ccxt_mcp.errors import Code, Failure
 from ccxt_mcp.store.redis.links import FAULTS, Pipelined
 from ccxt_mcp.store.redis.scripts import Script
-from ccxt_mcp.store.redis.shards import Address, Sharded
+from ccxt_mcp.store.redis.shards import Sharded
 from ccxt_mcp.store.redis.wire import Call, Wire
 
 PATIENCE = 0.3
@@ -319,25 +319,54 @@ async def test_nothing_is_repeated_on_what_was_left() -> None:
         assert len(server.connections) == 1
 
 
+def in_a_cluster(server: Server, link: Pipelined, said: bytes, patience: float) -> Sharded:
+    """Of this server alone, which says this to all commands with keys."""
+    place = link._pool.connection_kwargs
+    host, port = place["host"], place["port"]
+    slots = b"*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n+%s\r\n:%d\r\n" % (host.encode(), port)
+    server.answer = lambda command: slots if command[0] == b"CLUSTER" else said
+    return Sharded([(host, port)], lambda _: Pipelined(link._pool, patience), patience)
+
+
 async def test_nobody_is_led_on_in_a_cluster_that_was_left() -> None:
     """It would connect to the next server, and nobody would ever close that."""
-    async with serving() as (server, one):
-        made: list[Pipelined] = []
-
-        def link(address: Address) -> Pipelined:
-            made.append(Pipelined(one._pool, 10.0))
-            return made[-1]
-
-        host, port = one._pool.connection_kwargs["host"], one._pool.connection_kwargs["port"]
-        cluster = Sharded([(host, port)], link, 10.0)
-        slots = b"*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n+%s\r\n:%d\r\n" % (host.encode(), port)
-        server.answer = lambda command: slots if command[0] == b"CLUSTER" else b"-TRYAGAIN\r\n"
+    async with serving() as (server, link):
+        cluster = in_a_cluster(server, link, b"-TRYAGAIN\r\n", 10.0)
         asked = asyncio.create_task(cluster.execute([("EVALSHA", "script", 1, "key")]))
         await until(lambda: len(server.asked) > 2)
         await cluster.close()
         with pytest.raises(Disconnected):
             await asked
-        assert len(made) == 1
+        assert len(server.connections) == 1
+
+
+async def test_who_is_led_in_a_circle_takes_breath() -> None:
+    """While a slot is handed over two servers may each name the other. Asked without a pause, they
+    and this one are busy with nothing else."""
+    async with serving() as (server, link):
+        cluster = in_a_cluster(server, link, b"-MOVED 1 127.0.0.1:1\r\n", PATIENCE)
+        with pytest.raises(TimeoutError):
+            await cluster.execute([("EVALSHA", "script", 1, "key")])
+        assert len(server.asked) < 20
+        await cluster.close()
+
+
+async def test_what_was_replaced_is_closed_with_the_rest() -> None:
+    """Who still waited there would wait on, and its connection be left to nobody."""
+    async with serving() as (server, link):
+        server.answer = lambda command: (
+            b"" if command[-1] == b"never" else b"-READONLY not here\r\n"
+        )
+        first = asyncio.create_task(link.execute([("GET", 1)]))
+        waits = asyncio.create_task(link.execute([("GET", "never")]))
+        await first
+        server.answer = lambda command: b"+%s\r\n" % command[-1]
+        assert await link.execute([("GET", "again")]) == [b"again"]
+        assert len(server.connections) == 2
+        await link.close()
+        with pytest.raises(Disconnected):
+            async with asyncio.timeout(2):
+                await waits
 
 
 async def test_a_connection_that_was_quiet_for_long_is_made_anew(
