@@ -235,6 +235,8 @@ async def flood(
     wrong += _turns(book)[:10]
     slots = [each for each in book.given if _is_other(each)]
     longest = max(each.left - each.granted for each in book.given)
+    if longest == math.inf:
+        wrong.append("a slot was never given back")
     # One turn: everybody in the line once. While a call lasts, every slot of the exchange has come
     # free once, and the accounts take them in turn.
     groups = len({each.group for each in book.given})

@@ -86,9 +86,10 @@ class _Watched(Slot):
         grant.turn, grant.granted = len(self._book.given), asyncio.get_running_loop().time()
         self._book.given.append(grant)
 
-    async def __aexit__(self, *_: object) -> None:
+    def release(self) -> None:
+        # Also where a shared read has taken the slot over, and nobody leaves the block.
         self._grant.left = asyncio.get_running_loop().time()
-        await super().__aexit__()
+        super().release()
 
 
 class Admitting(Admission):
