@@ -138,7 +138,7 @@ async def latency(stage: Stage) -> list[Row]:
                     for name, n in (await counted.by_operation()).items()
                     if n - times.get(name, 0) >= pairs
                 }
-                rows.append(_added(call.what, mine, theirs, each))
+                rows.append(_added(call.what, mine, theirs, each, await _bare(server.port)))
             return rows
         finally:
             await venue.latency(0)
@@ -147,7 +147,24 @@ async def latency(stage: Stage) -> list[Row]:
             await alone.stop()
 
 
-def _added(what: str, mine: list[float], theirs: list[float], trips: dict[str, float]) -> Row:
+async def _bare(port: int) -> float:
+    """Seconds of a bare round trip to the store after a pause, the median: what this machine takes,
+    whatever asks."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    took = []
+    for _ in range(100):
+        await asyncio.sleep(0.03)
+        began = time.perf_counter()
+        writer.write(b"PING\r\n")
+        await reader.readexactly(7)
+        took.append(time.perf_counter() - began)
+    writer.close()
+    return statistics.median(took)
+
+
+def _added(
+    what: str, mine: list[float], theirs: list[float], trips: dict[str, float], bare: float
+) -> Row:
     def at(values: list[float], part: float) -> float:
         return sorted(values)[round(part * (len(values) - 1))] * 1e3
 
@@ -164,8 +181,9 @@ def _added(what: str, mine: list[float], theirs: list[float], trips: dict[str, f
         reached=added["p50"] <= 1,
         note=f"{len(mine)} pairs, interleaved; reference: the same server without a store; the"
         " ratio column is the difference; mean round trip as the replica saw it: "
-        + ", ".join(f"{name} {ms:.2f} ms" for name, ms in sorted(trips.items())),
-        data={"added_ms": added, "ours_ms": mine, "reference_ms": theirs},
+        + ", ".join(f"{name} {ms:.2f} ms" for name, ms in sorted(trips.items()))
+        + f"; a bare PING after 30 ms: {bare * 1e3:.2f} ms",
+        data={"bare_ms": bare * 1e3, "added_ms": added, "ours_ms": mine, "reference_ms": theirs},
     )
 
 
