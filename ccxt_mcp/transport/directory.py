@@ -116,7 +116,8 @@ class Directory:
         if is_minted(session_id) or not self._adopt_named:
             opens = None
         name = name_of(principal, session_id)
-        while (leading := self._leading.get(name)) is not None:
+        # One that has just ended is forgotten in a moment only, and waiting for it takes no time.
+        while (leading := self._leading.get(name)) is not None and not leading.done():
             # What it is refused is refused to all: each would ask, and wait, in vain.
             await asyncio.shield(leading)
             if self._believed(principal, session_id):
@@ -134,8 +135,9 @@ class Directory:
         )
 
     def _led(self, name: str, leading: asyncio.Task[None]) -> None:
-        del self._leading[name]
-        self._void.discard(name)
+        if self._leading.get(name) is leading:
+            del self._leading[name]
+            self._void.discard(name)
         if not leading.cancelled():
             leading.exception()
 

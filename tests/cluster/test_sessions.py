@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import signal
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -378,6 +379,39 @@ async def test_a_request_that_is_cancelled_on_its_way_to_a_session_leaves_it_who
             assert not store.records._documents.live()
             assert not any(store.roster._rosters.values())
         assert cancelled > 5
+
+
+async def test_a_request_that_comes_as_a_look_for_its_session_ends_does_not_wait_for_it() -> None:
+    """In the step in which the store said that there is none, and nobody has heard of it yet. It
+    waited again and again for what had ended, without ever letting anything else run: two requests
+    of a session that is not there were enough to stop a replica for good."""
+    later: list[asyncio.Task[None]] = []
+
+    async with in_memory() as (here, store), asyncio.timeout(30):
+        await echoed(here, 0, "any")
+        principal = sessions_of(here.router)[0].principal
+        directory = here.router.apps[1].state.registry.shared
+
+        async def one_more_comes() -> None:
+            if len(later) < 3:
+                coming = directory.arrive(principal, "gone", "127.0.0.1", None)
+                later.append(asyncio.create_task(coming))
+
+        def stuck(*_: Any) -> None:
+            raise AssertionError("the loop stands still")
+
+        before = signal.signal(signal.SIGALRM, stuck)
+        signal.setitimer(signal.ITIMER_REAL, 5, 0.5)
+        try:
+            store.trouble = one_more_comes
+            await directory.arrive(principal, "gone", "127.0.0.1", None)
+            await asyncio.gather(*later)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+            store.trouble = None
+        assert len(later) == 3
+        assert not directory._leading
 
 
 @pytest.mark.parametrize("ended", [False, True], ids=["while", "after"])
