@@ -22,6 +22,7 @@ from ccxt_mcp.transport.refusal import Refusal
 from ccxt_mcp.transport.responder import Responder
 from ccxt_mcp.transport.resuming import Resumable
 from ccxt_mcp.transport.session import SESSION_ENDED, Session
+from ccxt_mcp.transport.shared_lane import ask_early, drop_early
 from ccxt_mcp.transport.wire import Message
 
 __all__ = ["Answering"]
@@ -71,6 +72,7 @@ class Answering:
         interruption = session.begin(message.id)
         responder = _responder(session, receive, send, json, sse, left, abandoned, [message.id])
         reply: Reply | None = None
+        early = ask_early(session) if message.method == "tools/call" else None
         try:
             with interruption:
                 responder.start()
@@ -86,6 +88,8 @@ class Answering:
         finally:
             self._gate.leave()
             session.finish(message.id, interruption)
+            if early is not None:
+                drop_early(session, early)
             await responder.close()
 
     async def batch(

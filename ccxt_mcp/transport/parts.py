@@ -23,6 +23,7 @@ from ccxt_mcp.transport.track import Mirror, Track
 
 if TYPE_CHECKING:
     from ccxt_mcp.transport.directory import Directory
+    from ccxt_mcp.transport.shared_lane import EarlyTurn
 
 __all__ = ["Part", "Parts"]
 
@@ -33,12 +34,14 @@ class Part:
     Mutable: ``version`` of the record as it was read last, 0 before there is one; ``epoch``, in
     which the part was known to be a live session's; ``streams`` (never unset): whether there may be
     somebody, anywhere, who reads the session's own stream; ``told``: (calls, errors, timeouts) that
-    the record counts already; ``heard_until``: steady seconds until which a connection to another
+    the record counts already; ``early``: the turn that was asked for on behalf of a call which is
+    not in the lane yet; ``heard_until``: steady seconds until which a connection to another
     replica is believed to read it.
     """
 
     __slots__ = (
         "directory",
+        "early",
         "epoch",
         "heard_until",
         "name",
@@ -57,6 +60,7 @@ class Part:
         self.streams = False
         self.heard_until = 0.0
         self.told = (0, 0, 0)
+        self.early: EarlyTurn | None = None
 
     @property
     def heard(self) -> bool:

@@ -113,19 +113,25 @@ class Responder:
         self._timer = asyncio.get_running_loop().call_later(WATCH_AFTER, self._watch)
 
     async def stop(self) -> None:
-        """End both. Whoever called ``start`` calls this, whatever happened; twice is fine."""
+        """End both, and write nothing more. Twice is fine."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        tasks, self._tasks = self._tasks, []
-        for task in tasks:
+        for task in self._tasks:
             task.cancel()
+        if self.as_stream:
+            await self._stopped()
+
+    async def _stopped(self) -> None:
+        tasks, self._tasks = self._tasks, []
         if tasks:
             await asyncio.wait(tasks)
 
     async def close(self) -> None:
-        """``stop``, and let go of the rest; for whoever called ``start``, at the very end."""
+        """``stop``, and let go of the rest. Whoever called ``start`` calls this at the very end,
+        whatever happened."""
         await self.stop()
+        await self._stopped()
 
     async def emit(self, message: bytes) -> None:
         """Send a message ahead of the reply; dropped where the client takes no stream."""

@@ -123,7 +123,7 @@ class Resumable(Responder):
 
     async def close(self) -> None:
         """End the track as well, where the answer did not."""
-        await self.stop()
+        await super().close()
         if self._track is not None and self._reader is not None:
             self._over = True
             self._track.close()

@@ -5,7 +5,8 @@ of sessions that have ended elsewhere, and to go on with a turn that may be anot
 is interrupted, a write sends nothing more (``check_held``) and says what became of it.
 
 One round trip before the call (which also finds the session's record, renews its life and tells
-whether it was changed), and one after it that nobody waits for.
+whether it was changed), and one after it that nobody waits for. The first may be under way while
+the call is still being read and checked (``ask_early``).
 """
 
 from __future__ import annotations
@@ -16,17 +17,49 @@ from typing import TypeVar
 
 from ccxt_mcp.cluster.holding import HELD, LENGTH, Holding
 from ccxt_mcp.errors import Code, Failure
+from ccxt_mcp.mechanisms.head_start import HeadStart
 from ccxt_mcp.mechanisms.interruption import Interruption
 from ccxt_mcp.mechanisms.lane import waited_too_long
 from ccxt_mcp.telemetry import Step, timed
 from ccxt_mcp.transport.directory import Directory
 from ccxt_mcp.transport.session import Session
 
-__all__ = ["in_turn"]
+__all__ = ["EarlyTurn", "ask_early", "drop_early", "in_turn"]
 
 _LOST = "this replica could not keep the session's turn, so the call was ended"
 
 _T = TypeVar("_T")
+
+EarlyTurn = HeadStart[Holding | None]
+
+
+def ask_early(session: Session) -> EarlyTurn | None:
+    """Ask for the turn of a call that has just come, if it is the next of its session here.
+
+    ``in_turn`` waits for the answer; the caller drops what is returned (``drop_early``) when the
+    call has ended, whatever became of it.
+    """
+    part = session.part
+    if part is None or part.early is not None or session.lane.busy:
+        return None
+    directory = part.directory
+    part.early = HeadStart(
+        directory.cluster.leases.take(
+            part.name, record=True, ttl=directory.ttl, patience=directory.parts.lane_wait_max
+        )
+    )
+    return part.early
+
+
+def drop_early(session: Session, early: EarlyTurn) -> None:
+    """Give a turn back that was asked for and never taken."""
+    part = session.part
+    assert part is not None
+    if part.early is early:
+        part.early = None
+    holding = early.close()
+    if holding is not None:
+        part.directory.cluster.leases.give(holding)
 
 
 async def in_turn(
@@ -78,8 +111,16 @@ async def _take(
     part = session.part
     assert part is not None
     leases, until = directory.cluster.leases, time.perf_counter() + left
+    early, part.early = part.early, None
+    if early is not None and not early.ours:
+        # Of a call that came before and is not in the lane yet: behind it this one would stand for
+        # ever.
+        drop_early(session, early)
+        early = None
     try:
-        holding = await leases.take(part.name, record=True, ttl=directory.ttl, patience=left)
+        holding = await (
+            early or leases.take(part.name, record=True, ttl=directory.ttl, patience=left)
+        )
         if holding is None and fresh and await directory.reopen(session):
             left = max(0.0, until - time.perf_counter())
             holding = await leases.take(part.name, record=True, ttl=directory.ttl, patience=left)

@@ -12,10 +12,12 @@ import pytest
 
 from ccxt_mcp.cluster import holding, node
 from ccxt_mcp.errors import Code, Failure
+from ccxt_mcp.settings import Settings
+from ccxt_mcp.store.memory import MemoryStore
 from ccxt_mcp.transport.session import Kind
-from tests.cluster.conftest import MakePlace, Place, in_memory
+from tests.cluster.conftest import MakePlace, Place, in_memory, placed
 from tests.cluster.exceptions import EXCEPTIONS
-from tests.cluster.replicas import sessions_of
+from tests.cluster.replicas import replicas, sessions_of
 from tests.unit.transport.test_endpoint import MODERN, modern
 from tests.unit.transport.toy import INITIALIZE, Toy, call
 
@@ -119,6 +121,120 @@ async def settled(place: Place) -> None:
     """Let what nobody waits for arrive."""
     nodes = [app.state.cluster.node for app in place.router.apps]
     await until(lambda: not any(node._under_way for node in nodes))
+
+
+async def test_the_turn_of_a_call_is_asked_for_while_the_call_is_read(place: MakePlace) -> None:
+    """Asked for after that, each call waits for the store for as long as the whole way takes."""
+    asked: list[int] = []
+
+    async def looking(ctx: Any, call_next: Any) -> Any:
+        leases = [app.state.cluster.leases for app in here.router.apps]
+        asked.extend(len(each._waiting) + len(each) for each in leases)
+        return await call_next(ctx)
+
+    here = await place(Watched(looking))
+    for _ in range(2):
+        await echoed(here, 1, "a")
+    assert asked == [0, 1, 0] * 2
+
+
+class Watched(Toy):
+    """With a middleware, which is before the lane."""
+
+    def __init__(self, middleware: Any) -> None:
+        super().__init__()
+        self.middleware = middleware
+
+    def server(self) -> Any:
+        server = super().server()
+        server.middleware.append(self.middleware)
+        return server
+
+
+@pytest.mark.parametrize("refused", ["by its parameters", "by the client", "by a middleware"])
+async def test_the_turn_of_a_call_that_never_came_to_it_is_given_back(
+    place: MakePlace, refused: str
+) -> None:
+    """Kept, it would make the session's next call wait for the end of the lease, six seconds."""
+    entered = asyncio.Event()
+
+    async def stopping(ctx: Any, call_next: Any) -> Any:
+        value = ctx.params["arguments"]["value"]
+        if value == "by a middleware":
+            raise RuntimeError(value)
+        if value == "by the client":
+            entered.set()
+            await asyncio.Event().wait()
+        return await call_next(ctx)
+
+    here = await place(Watched(stopping))
+    await echoed(here, 0, "a")
+    body = call("echo", refused, 7)
+    if refused == "by its parameters":
+        del body["params"]["name"]
+    async with asyncio.timeout(3):
+        first = asyncio.create_task(here.at(0).post("/mcp", json=body, headers=session("a")))
+        if refused == "by the client":
+            await entered.wait()
+            await here.at(2).post("/mcp", json=cancel(7), headers=session("a"))
+        assert "error" in (await first).json()
+        answer = await echoed(here, 1, "a")
+    assert answer.json()["result"]["structuredContent"] == {"value": "x"}
+
+
+class HeldUp(Watched):
+    """Calls with the value "first" are held up before the lane."""
+
+    def __init__(self) -> None:
+        super().__init__(self.hold_up)
+        self.entered, self.free = asyncio.Event(), asyncio.Event()
+
+    async def hold_up(self, ctx: Any, call_next: Any) -> Any:
+        if ctx.params["arguments"]["value"] == "first":
+            self.entered.set()
+            await self.free.wait()
+        return await call_next(ctx)
+
+    async def overtaken(self, here: Place) -> None:
+        """The first of two calls at one replica is overtaken by the second; both are answered."""
+        async with asyncio.timeout(3):
+            first = asyncio.create_task(echoed(here, 0, "a", "first"))
+            await self.entered.wait()
+            answer = await echoed(here, 0, "a", "second")
+            assert answer.json()["result"]["structuredContent"] == {"value": "second"}
+            self.free.set()
+            answer = await first
+            assert answer.json()["result"]["structuredContent"] == {"value": "first"}
+        assert self.order[-2:] == ["second", "first"]
+
+
+async def test_a_call_that_another_overtakes_before_the_lane_does_not_keep_it_waiting(
+    place: MakePlace,
+) -> None:
+    """Its turn was asked for first: the other one would have this replica's lane and wait for the
+    store's, which the first has and cannot use."""
+    toy = HeldUp()
+    await toy.overtaken(await place(toy))
+
+
+async def test_a_call_does_not_wait_for_the_store_in_the_name_of_another() -> None:
+    """A bound in time around what the first one asked ends the first one, whoever waits for it."""
+    toy, store = HeldUp(), MemoryStore()
+    asked = 0
+
+    async def hangs_once() -> None:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            async with asyncio.timeout(0.05):
+                await asyncio.Event().wait()
+
+    router = replicas(Settings(), toy.server(), store=lambda: store)
+    async with placed(router, toy) as here:
+        await echoed(here, 0, "a")
+        await settled(here)
+        store.trouble = hangs_once
+        await toy.overtaken(here)
 
 
 async def test_two_replicas_that_adopt_one_name_at_once_have_one_session(

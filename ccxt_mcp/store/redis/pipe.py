@@ -62,6 +62,9 @@ class Pipe(asyncio.Protocol):
         connection._reader = connection._writer = None
         self._transport = cast(asyncio.Transport, self._writer.transport)
         self._transport.set_protocol(self)
+        # What is written leaves at once: the loop would keep it until the end of its step, which
+        # is longer than the way to the server and back.
+        self._transport.set_write_buffer_limits(high=0)
 
     def __repr__(self) -> str:
         return f"<Pipe {'open' if self.open else 'closed'} {len(self._awaited)} awaited>"
@@ -87,10 +90,9 @@ class Pipe(asyncio.Protocol):
             turn.set_exception(Disconnected("the connection is closed"))
             return turn
         # All of them first: one that cannot be said must not leave others said whose replies nobody
-        # waits for. The loop gathers what is written in one step of it.
+        # waits for.
         packed = [pack_command(each) for each in commands]  # type: ignore[arg-type]
-        for each in packed:
-            self._transport.write(each)
+        self._transport.write(packed[0] if len(packed) == 1 else b"".join(packed))
         self._awaited.append(_Asked(len(commands), turn, loop.time()))
         if self._alarm is None:
             self._alarm = loop.call_later(self._patience, self._look)

@@ -37,7 +37,7 @@ async def test_a_session_that_is_opened_again_does_not_let_its_call_wait_twice_a
     directory: Any = SimpleNamespace(
         cluster=SimpleNamespace(leases=SimpleNamespace(take=take)), reopen=reopen, ttl=60.0
     )
-    session: Any = SimpleNamespace(part=SimpleNamespace(name="session"))
+    session: Any = SimpleNamespace(part=SimpleNamespace(name="session", early=None))
     refused: list[BaseException] = []
 
     async def work() -> None:

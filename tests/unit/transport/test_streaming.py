@@ -138,6 +138,27 @@ async def test_silence_turns_the_answer_into_a_stream_with_keep_alives() -> None
         assert reply["result"]["content"][0]["text"] == "wait"
 
 
+async def test_an_answer_does_not_wait_for_what_watches_its_client() -> None:
+    """Each call of more than an instant would be answered some steps of the loop later: after
+    whatever else was due, such as telling the store that its turn is over."""
+    sent: list[str] = []
+
+    async def receive() -> Any:
+        await asyncio.Event().wait()
+
+    async def send(message: Any) -> None:
+        sent.append(message["type"])
+
+    answer = responder.Responder(receive, send, json=True, sse=True, gone=lambda: None)
+    answer.start()
+    await asyncio.sleep(0.01)
+    loop = asyncio.get_running_loop()
+    loop.call_soon(sent.append, "something else")
+    await answer.finish(b"{}")
+    await answer.close()
+    assert sent == ["http.response.start", "http.response.body", "something else"]
+
+
 @pytest.mark.parametrize("accept", ["application/json", "*/*", ""])
 async def test_silence_changes_nothing_for_a_client_that_names_no_stream(accept: str) -> None:
     """`fetch` and curl send `*/*` and parse one JSON object: a stream with comments breaks them."""

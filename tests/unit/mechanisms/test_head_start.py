@@ -1,0 +1,125 @@
+"""What is begun before it is awaited goes on only where it is awaited, and ends as all that is."""
+
+import asyncio
+
+import pytest
+
+from ccxt_mcp.mechanisms.head_start import HeadStart
+from ccxt_mcp.mechanisms.interruption import Interruption
+
+
+class Work:
+    """Waits twice, and notes how far it got."""
+
+    def __init__(self) -> None:
+        self.steps: list[str] = []
+        loop = asyncio.get_running_loop()
+        self.turns = [loop.create_future(), loop.create_future()]
+
+    async def run(self) -> list[str]:
+        self.steps.append("begun")
+        try:
+            for turn in self.turns:
+                self.steps.append(await turn)
+        except asyncio.CancelledError:
+            self.steps.append("cancelled")
+            raise
+        finally:
+            self.steps.append("left")
+        return self.steps
+
+
+async def test_it_has_begun_when_it_is_made_and_goes_on_where_it_is_awaited() -> None:
+    work = Work()
+    begun = HeadStart(work.run())
+    assert work.steps == ["begun"]
+    loop = asyncio.get_running_loop()
+    loop.call_soon(work.turns[0].set_result, "one")
+    await asyncio.sleep(0.01)
+    assert work.steps == ["begun"]
+    loop.call_later(0.01, work.turns[1].set_result, "two")
+    assert await begun == ["begun", "one", "two", "left"]
+
+
+async def test_what_ends_at_once_tells_its_end_when_it_is_awaited() -> None:
+    async def ends() -> str:
+        return "ended"
+
+    async def fails() -> str:
+        raise ValueError("no")
+
+    assert await HeadStart(ends()) == "ended"
+    begun = HeadStart(fails())
+    with pytest.raises(ValueError, match="no"):
+        await begun
+
+
+async def test_it_is_cancelled_where_it_waits() -> None:
+    """Thrown into the awaiting frame alone, the work would never hear of it."""
+    for waited in (0, 1):
+        work = Work()
+
+        async def wait(work: Work = work) -> None:
+            await HeadStart(work.run())
+
+        task = asyncio.create_task(wait())
+        for turn in work.turns[:waited]:
+            turn.set_result("waited")
+        for _ in range(3):
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert work.steps[1 + waited :] == ["cancelled", "left"]
+
+
+async def test_an_interruption_and_a_timeout_within_it_end_what_they_are_around() -> None:
+    async def slow() -> str:
+        try:
+            async with asyncio.timeout(0.01):
+                await asyncio.get_running_loop().create_future()
+        except TimeoutError:
+            return "in time"
+        raise AssertionError
+
+    assert await HeadStart(slow()) == "in time"
+    work = Work()
+    interruption = Interruption()
+    with interruption:
+        asyncio.get_running_loop().call_later(0.01, interruption.interrupt, "enough")
+        await HeadStart(work.run())
+    assert interruption.reason == "enough"
+    assert work.steps == ["begun", "cancelled", "left"]
+
+
+async def test_what_is_dropped_cleans_up_at_once_and_may_be_dropped_again() -> None:
+    work = Work()
+    begun = HeadStart(work.run())
+    begun.close()
+    begun.close()
+    assert work.steps == ["begun", "left"]
+
+
+async def test_a_result_that_nobody_awaited_is_told_to_whoever_drops_it() -> None:
+    """Forgotten, what it took would be held for ever."""
+
+    async def takes() -> str:
+        return "taken"
+
+    begun = HeadStart(takes())
+    assert [begun.close(), begun.close()] == ["taken", None]
+    begun = HeadStart(takes())
+    assert await begun == "taken"
+    assert begun.close() is None
+
+
+async def test_it_belongs_to_the_task_that_began_it() -> None:
+    work = Work()
+    begun = HeadStart(work.run())
+
+    async def other() -> bool:
+        return begun.ours
+
+    assert begun.ours
+    assert not await asyncio.create_task(other())
+    begun.close()
