@@ -223,7 +223,7 @@ class _Request:
         charge: Any = limiter.take(cost)
         if charge is None:
             with timed(Step.LIMIT, pacing._exchange):
-                charge = await limiter.acquire(cost, CALLER.get().flow, _latest())
+                charge = await limiter.queue(cost, CALLER.get().flow, _latest())
         self._held.append((pool, limiter, charge))
 
     def _settle(self) -> None:

@@ -9,6 +9,7 @@ is the limiter's, which has a ledger (``rate_limit``) or asks a store (``cluster
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -39,7 +40,7 @@ class Waiter(Generic[C]):
     expiry: asyncio.TimerHandle | None = None
 
 
-class WaitingLine(Generic[C]):
+class WaitingLine(ABC, Generic[C]):
     """What limiters have in common: their line of waiters. They add whom to grant, and when.
 
     Args:
@@ -64,25 +65,25 @@ class WaitingLine(Generic[C]):
 
     # What a limiter says of itself
 
+    @abstractmethod
     def take(self, cost: float) -> C | None:
         """A charge if it is to be had this moment, past nobody."""
-        raise NotImplementedError
 
+    @abstractmethod
     def refund(self, charge: C) -> None:
         """The request of this charge was never sent."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _counted(self) -> float:
         """Units that count now, of the longest window."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _wait(self, ahead: float, cost: float, now: float) -> float:
         """Seconds until ``cost`` may be granted behind so much; never below ``blocked``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _proceed(self) -> None:
         """The line has changed: see to whoever is first now, or that nobody is."""
-        raise NotImplementedError
 
     # What all of them share
 
@@ -111,8 +112,10 @@ class WaitingLine(Generic[C]):
                 caller is cancelled.
         """
         charge = self.take(cost)
-        if charge is not None:
-            return charge
+        return await self.queue(cost, flow, deadline) if charge is None else charge
+
+    async def queue(self, cost: float, flow: Hashable = None, deadline: float | None = None) -> C:
+        """As ``acquire``, for whom ``take`` had nothing just now: the turn comes by the line."""
         waiter = self._enqueue(cost, flow, deadline)
         try:
             return await waiter.turn

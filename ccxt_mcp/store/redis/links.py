@@ -116,6 +116,7 @@ class Pipelined:
             before = self._pipes.pop(large, None)
             if before is not None:
                 before.retire()
+            # Ends with those who wait for it, so that whoever comes next begins anew.
             async with asyncio.timeout(self._patience):
                 connection = await self.connection("")
             pipe = self._pipes[large] = Pipe(connection, self._patience)
