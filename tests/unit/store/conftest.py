@@ -46,6 +46,12 @@ class RedisWorld(World):
         self._server.forget(self._prefix)
 
 
+@pytest.fixture
+def prefix() -> str:
+    """Of a store that no other test uses."""
+    return secrets.token_hex(6)
+
+
 @pytest.fixture(scope="session")
 def shards(redis_there: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shards]:
     """A cluster, one for all tests of a process, as ``redis_server`` is."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -21,26 +20,17 @@ from ccxt_mcp.store.opening import store_at
 from ccxt_mcp.store.protocol import Claim, Claimed, Store
 from ccxt_mcp.store.redis.keys import Keys
 from tests.redis_server import RedisServer
-from tests.unit.store.world import until
+from tests.unit.store.world import opened, until
 
 TIMEOUT = 0.4
-
-
-@pytest.fixture
-def prefix() -> str:
-    return secrets.token_hex(6)
 
 
 @pytest.fixture
 async def store(own_redis: RedisServer, prefix: str) -> AsyncIterator[Store]:
     """On a server that may be disturbed."""
     own_redis.come_of_age(prefix)
-    store = store_at(own_redis.url, prefix=prefix, timeout=TIMEOUT)
-    await store.open()
-    try:
+    async with opened(own_redis.url, prefix, TIMEOUT, 1) as (store,):
         yield store
-    finally:
-        await store.close()
 
 
 async def claim(store: Store, token: str = "t", length: float = 6) -> Claimed:

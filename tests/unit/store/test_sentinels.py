@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +12,12 @@ import pytest
 from redis.asyncio.sentinel import MasterNotFoundError
 from redis.exceptions import ConnectionError as Disconnected
 
-from ccxt_mcp.store.opening import store_at
-from ccxt_mcp.store.protocol import Claim, Store
+from ccxt_mcp.store.protocol import Claim
 from ccxt_mcp.store.redis.sentinels import Sentinels
 from tests.redis_groups import Watched, running_watched
 from tests.redis_server import RedisServer
 from tests.unit.store.at_work import LANES, at_work
-from tests.unit.store.world import until
+from tests.unit.store.world import opened, until
 
 TIMEOUT = 0.5
 
@@ -29,23 +26,6 @@ TIMEOUT = 0.5
 def watched(redis_there: None, tmp_path: Path) -> Iterator[Watched]:
     with running_watched(tmp_path) as watched:
         yield watched
-
-
-@pytest.fixture
-def prefix() -> str:
-    return secrets.token_hex(6)
-
-
-@asynccontextmanager
-async def opened(watched: Watched, prefix: str, count: int = 2) -> AsyncIterator[list[Store]]:
-    stores = [store_at(watched.url, prefix=prefix, timeout=TIMEOUT) for _ in range(count)]
-    for store in stores:
-        await store.open()
-    try:
-        yield stores
-    finally:
-        for store in stores:
-            await store.close()
 
 
 async def promoted(watched: Watched, other_than: RedisServer) -> RedisServer:
@@ -67,7 +47,7 @@ async def test_when_the_primary_is_killed_the_next_one_is_found_and_nothing_is_g
     primary = watched.primary()
     assert primary is not None
     primary.come_of_age(prefix)
-    async with opened(watched, prefix) as stores:
+    async with opened(watched.url, prefix, TIMEOUT) as stores:
         heard: list[str] = []
         await stores[0].mail.listen("listener", heard.append)
         session = await stores[0].records.open("session", b"data", node="a", ttl=60)
@@ -99,7 +79,7 @@ async def test_a_primary_that_has_been_away_is_asked_no_more_when_it_comes_back(
     primary = watched.primary()
     assert primary is not None
     primary.come_of_age(prefix)
-    async with opened(watched, prefix, 3) as stores:
+    async with opened(watched.url, prefix, TIMEOUT, 3) as stores:
         *busy, quiet = stores
         heard: list[str] = []
         await quiet.mail.listen("quiet", heard.append)
@@ -138,7 +118,7 @@ async def test_what_has_become_a_follower_leads_to_the_primary(
     assert primary is not None
     [other] = [each for each in watched.servers if each is not primary]
     primary.come_of_age(prefix)
-    async with opened(watched, prefix) as stores, at_work(stores, monkeypatch) as work:
+    async with opened(watched.url, prefix, TIMEOUT) as stores, at_work(stores, monkeypatch) as work:
         await until(lambda: work.goes_on(0))
         with other.client() as client:
             client.execute_command("REPLICAOF", "NO", "ONE")

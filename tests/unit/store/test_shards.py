@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
 
 from ccxt_mcp.errors import Failure
-from ccxt_mcp.store.opening import store_at
 from ccxt_mcp.store.protocol import Claim, Store
 from ccxt_mcp.store.redis.keys import Keys
 from tests.redis_groups import Shards, running_shards
 from tests.redis_server import RedisServer
 from tests.unit.store.at_work import LANES, at_work
-from tests.unit.store.world import until
+from tests.unit.store.world import opened, until
 
 TIMEOUT = 1.0
 
@@ -30,22 +28,10 @@ def own_shards(redis_there: None, tmp_path: Path) -> Iterator[Shards]:
         yield shards
 
 
-@pytest.fixture
-def prefix() -> str:
-    return secrets.token_hex(6)
-
-
-@asynccontextmanager
-async def opened(shards: Shards, prefix: str, count: int = 2) -> AsyncIterator[list[Store]]:
+def of_age(shards: Shards, prefix: str) -> AbstractAsyncContextManager[list[Store]]:
+    """The store of two replicas, which is old enough to grant."""
     shards.come_of_age(prefix)
-    stores = [store_at(shards.url, prefix=prefix, timeout=TIMEOUT) for _ in range(count)]
-    for store in stores:
-        await store.open()
-    try:
-        yield stores
-    finally:
-        for store in stores:
-            await store.close()
+    return opened(shards.url, prefix, TIMEOUT)
 
 
 def names_of(shards: Shards, prefix: str, server: RedisServer, count: int = 8) -> list[str]:
@@ -90,7 +76,7 @@ async def test_without_one_server_only_what_it_has_is_refused(
         if each is not lost
         for name in names_of(own_shards, prefix, each)
     ]
-    async with opened(own_shards, prefix) as stores:
+    async with of_age(own_shards, prefix) as stores:
         store = stores[0]
         heard: list[str] = []
         await store.mail.listen("a", heard.append)
@@ -136,7 +122,7 @@ async def test_slots_that_are_moved_under_work_are_followed(
     """While a slot is on its way, its keys are at either end, and scripts that want several of them
     are refused by both; what has arrived is found at the new place, with its turns and numbers."""
     keys = Keys(prefix)
-    async with opened(own_shards, prefix) as stores, at_work(stores, monkeypatch) as work:
+    async with of_age(own_shards, prefix) as stores, at_work(stores, monkeypatch) as work:
         await until(lambda: work.goes_on(0))
         for name in ("lane0", "nonce/venue/key", "lane1"):
             key = keys.leases(name)
@@ -159,7 +145,7 @@ async def test_who_listens_is_found_where_the_mail_has_been_moved_to(
     knows of nobody who listens, and replicas that ask each other do not wait for an answer."""
     monkeypatch.setattr("ccxt_mcp.store.redis.mail._ROUND", 0.1)
     mail = Keys(prefix).mail
-    async with opened(own_shards, prefix) as stores:
+    async with of_age(own_shards, prefix) as stores:
         heard: list[str] = []
         await stores[0].mail.listen("a", heard.append)
         assert await stores[1].mail.tell("a", "before")
@@ -178,7 +164,7 @@ async def test_who_listens_is_found_where_the_mail_has_been_moved_to(
 async def test_what_is_granted_by_one_server_is_heard_of_by_way_of_another(
     own_shards: Shards, prefix: str
 ) -> None:
-    async with opened(own_shards, prefix) as stores:
+    async with of_age(own_shards, prefix) as stores:
         heard: list[str] = []
         await stores[0].mail.listen("a", heard.append)
         names = [
@@ -198,7 +184,7 @@ async def test_a_follower_takes_the_place_of_a_primary_that_is_killed(
     """As with sentinels: what it has not heard of may still be held."""
     keys = Keys(prefix)
     with running_shards(tmp_path, followers=3) as shards:
-        async with opened(shards, prefix) as stores, at_work(stores, monkeypatch) as work:
+        async with of_age(shards, prefix) as stores, at_work(stores, monkeypatch) as work:
             await until(lambda: work.goes_on(0))
             lost = shards.owner(keys.leases("lane0"))
             before = {lane: shards.owner(keys.leases(lane)) for lane in LANES}

@@ -6,20 +6,21 @@ import asyncio
 import logging
 import secrets
 import socket
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from ccxt_mcp.errors import ConfigurationError, Failure
 from ccxt_mcp.store.opening import store_at
-from ccxt_mcp.store.protocol import Claim, Store
+from ccxt_mcp.store.protocol import Claim
 from tests.certificates import Authority, Certificate
 from tests.redis_server import RedisServer, running_redis
-from tests.unit.store.world import until
+from tests.unit.store.world import opened, until
 
 HOST = "127.0.0.1"
+TIMEOUT = 2.0
 
 
 class Secured:
@@ -86,19 +87,9 @@ def _running(
         pytest.skip("this server was built without TLS")
 
 
-@asynccontextmanager
-async def opened(url: str) -> AsyncIterator[Store]:
-    store = store_at(url, prefix=secrets.token_hex(6), timeout=2)
-    await store.open()
-    try:
-        yield store
-    finally:
-        await store.close()
-
-
 async def works(url: str) -> None:
     """Round trips and mail."""
-    async with opened(url) as store:
+    async with opened(url, secrets.token_hex(6), TIMEOUT, 1) as (store,):
         heard: list[str] = []
         await store.mail.listen("a", heard.append)
         claimed = await store.leases.claim("lane", "t", node="a", length=6)
@@ -111,7 +102,7 @@ async def refused(url: str, words: str, caplog: pytest.LogCaptureFixture) -> Non
     """Neither round trips nor mail; the log says why."""
     caplog.set_level(logging.DEBUG, "ccxt_mcp.store")
     caplog.clear()
-    async with opened(url) as store:
+    async with opened(url, secrets.token_hex(6), TIMEOUT, 1) as (store,):
         heard: list[str] = []
         listening = asyncio.create_task(store.mail.listen("a", heard.append))
         with pytest.raises(Failure, match="store"):
@@ -165,7 +156,7 @@ async def test_nothing_is_said_in_the_clear_where_tls_was_asked_for(secured: Sec
     async with await asyncio.start_server(hear, HOST, 0) as listener:
         port = listener.sockets[0].getsockname()[1]
         url = secured.url().replace(f"{HOST}:{secured.port}", f"someone:s3cr3t@{HOST}:{port}")
-        async with opened(url) as store:
+        async with opened(url, secrets.token_hex(6), TIMEOUT, 1) as (store,):
             with pytest.raises(Failure):
                 await store.ping()
         await asyncio.wait_for(ended.wait(), 10)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
+from ccxt_mcp.store.opening import store_at
 from ccxt_mcp.store.protocol import Claimed, Store
 
-__all__ = ["LENGTH", "World", "until"]
+__all__ = ["LENGTH", "World", "opened", "until"]
 
 LENGTH = 0.6
 """Seconds of a lease in these tests."""
@@ -49,3 +51,18 @@ async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.005)
+
+
+@asynccontextmanager
+async def opened(
+    url: str, prefix: str, timeout: float, count: int = 2
+) -> AsyncIterator[list[Store]]:
+    """One store, as so many replicas see it."""
+    stores = [store_at(url, prefix=prefix, timeout=timeout) for _ in range(count)]
+    for store in stores:
+        await store.open()
+    try:
+        yield stores
+    finally:
+        for store in stores:
+            await store.close()
