@@ -115,6 +115,13 @@ class Listing:
         """The kinds of its markets: ``spot``, ``swap``, ``future``, ``option``."""
         return frozenset(str(market.get("type")) for market in self.markets.values())
 
+    def lacks(self, kind: str) -> str | None:
+        """That no market is of this kind, in words; ``None`` if one is."""
+        if kind in self.kinds:
+            return None
+        there = ", ".join(sorted(self.kinds)) or "nothing"
+        return f"{self.exchange} lists no {kind} markets here (only: {there})."
+
     @cached_property
     def quotes(self) -> frozenset[str]:
         """The quote currencies of its markets, in capitals."""

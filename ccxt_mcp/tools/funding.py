@@ -40,6 +40,10 @@ async def _get_funding_rates(call: Call, args: _Funding) -> Answer:
     if args.symbols is None:
         if not has.get("fetchFundingRates"):
             raise _not_offered(listing, bool(has.get("fetchFundingRate")))
+        if lacks := listing.lacks("swap"):
+            raise Failure(
+                Code.NOT_SUPPORTED, f"{lacks} Only swaps have funding.", exchange=listing.exchange
+            )
         try:
             reads = [await _many(call, listing, args, None)]
         except Failure as failure:

@@ -160,6 +160,14 @@ async def _all(call: Call, listing: Listing, args: _Tickers, project: Any) -> Re
             hint=f"Pass at most {MAX_SINGLE} `symbols`.",
             exchange=listing.exchange,
         )
+    if args.type is not None and (lacks := listing.lacks(args.type)):
+        # Asked all the same, some exchanges answer with an empty list, which is no answer.
+        raise Failure(
+            Code.INVALID_ARGUMENT,
+            lacks,
+            hint="Leave `type` out, or name another `exchange`.",
+            exchange=listing.exchange,
+        )
     params = None if args.type is None else {"type": args.type}
     try:
         return await call.read(

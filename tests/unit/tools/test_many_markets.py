@@ -235,6 +235,20 @@ async def test_an_exchange_of_one_kind_has_nothing_to_say_about_others(tmp_path:
             assert "other kinds" not in outcome.data.get("notice", "")
 
 
+async def test_a_kind_that_the_exchange_does_not_list_is_refused_before_it_is_asked(
+    tmp_path: Path,
+) -> None:
+    """It was asked, and its empty answer told as one that cannot be read and to be tried again."""
+    async with make_world(tmp_path) as spot_only:
+        rates = await spot_only.call("get_funding_rates", {})
+        assert rates.failure["code"] == "not_supported"
+        prices = await spot_only.call("batch_get_tickers", {"type": "swap"})
+        assert prices.failure["code"] == "invalid_argument"
+        for outcome in (rates, prices):
+            assert "lists no swap markets here (only: spot)" in outcome.failure["message"]
+        assert not [each for each in requests(spot_only) if "ticker" in each or "premium" in each]
+
+
 async def test_a_named_symbol_of_another_kind_or_quote_is_said_to_be_left_out(
     world: World,
 ) -> None:
