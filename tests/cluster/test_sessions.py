@@ -18,6 +18,7 @@ from ccxt_mcp.transport.session import Kind
 from tests.cluster.conftest import MakePlace, Place, in_memory, placed
 from tests.cluster.exceptions import EXCEPTIONS
 from tests.cluster.replicas import replicas, sessions_of
+from tests.unit.transport.asgi import Request
 from tests.unit.transport.test_endpoint import MODERN, modern
 from tests.unit.transport.toy import INITIALIZE, Toy, call
 
@@ -296,6 +297,28 @@ async def test_calls_that_wait_before_the_lane_do_not_ask_for_their_turn_twice(
     await echoed(here, 1, "a")
     await settled(here)
     assert here.trips() - before == 2
+
+
+async def test_a_refused_call_gives_its_turn_back_before_its_client_takes_the_answer(
+    place: MakePlace,
+) -> None:
+    """A slow client would have the session's next call wait."""
+    toy = Toy()
+    here = await place(toy)
+    await echoed(here, 0, "a")
+    body = call("echo", "refused")
+    del body["params"]["name"]
+    refused = Request(here.router.apps[0], "POST", body, slow=True, mcp_session_id="a")
+    async with asyncio.timeout(3):
+        await refused.blocked.wait()
+        assert not here.router.apps[0].state.cluster.leases._waiting
+        answer = await echoed(here, 1, "a")
+        assert answer.json()["result"]["structuredContent"] == {"value": "x"}
+        refused.let_go()
+        await refused.done()
+    [part, *_] = sessions_of(here.router)
+    assert part.part is not None
+    assert not part.part.directory.dawdling
 
 
 async def test_two_replicas_that_adopt_one_name_at_once_have_one_session(
