@@ -190,7 +190,7 @@ class Api:
             self._gate.leave()
             if session is not None:
                 session.finish(PlainRequest.MARK, interruption)
-            await watched.stop()
+            await watched.close()
 
     async def _run(self, tool: str, arguments: Any, session: Session | None) -> bytes:
         async def work() -> bytes:

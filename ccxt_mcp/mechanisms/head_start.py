@@ -46,13 +46,18 @@ class HeadStart(Generic[_T]):
         return asyncio.current_task() is self._task
 
     def close(self) -> _T | None:
-        """Drop it, as a coroutine is dropped; without effect where it was awaited to its end.
+        """Drop it, as a coroutine is dropped, and what it waits for; without effect where it was
+        awaited to its end.
 
         Returns:
             The result, where its first step was its last and nobody has awaited it: it has to be
             undone, perhaps.
         """
         self._work.close()
+        first, self._first = self._first, None
+        if first is not None and not first.cancel() and not first.cancelled():
+            # Nobody else asks how it ended, and asyncio would complain of that.
+            first.exception()
         ended, self._ended = self._ended, None
         return cast(_T, ended.value) if isinstance(ended, StopIteration) else None
 
@@ -70,7 +75,11 @@ class HeadStart(Generic[_T]):
     def __next__(self) -> Any:
         if self._ended is not None:
             ended, self._ended = self._ended, None
-            raise ended
+            try:
+                raise ended
+            finally:
+                # It has this frame in its traceback, which would keep both until some collection.
+                del ended
         first, self._first = self._first, None
         return self._work.send(None) if first is None else first
 

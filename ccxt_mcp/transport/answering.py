@@ -74,9 +74,14 @@ class Answering:
         reply: Reply | None = None
         early = ask_early(session) if message.method == "tools/call" else None
         try:
-            with interruption:
-                responder.start()
-                reply = await self._reply(session, message, scope, responder)
+            try:
+                with interruption:
+                    responder.start()
+                    reply = await self._reply(session, message, scope, responder)
+            finally:
+                # Before the answer, which may take its client long.
+                if early is not None:
+                    drop_early(session, early)
             # Written outside: an answer that exists is not cut between its head and its body.
             if reply is not None:
                 extra = []
@@ -88,8 +93,6 @@ class Answering:
         finally:
             self._gate.leave()
             session.finish(message.id, interruption)
-            if early is not None:
-                drop_early(session, early)
             await responder.close()
 
     async def batch(

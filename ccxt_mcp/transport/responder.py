@@ -54,7 +54,7 @@ def event(message: bytes) -> bytes:
 
 
 class Responder:
-    """Writes one answer, between ``start`` and ``stop``.
+    """Writes one answer, between ``start`` and ``close``.
 
     Args:
         receive, send: the request's ASGI channels; its body has been read.

@@ -11,6 +11,7 @@ the call is still being read and checked (``ask_early``).
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -37,10 +38,13 @@ def ask_early(session: Session) -> EarlyTurn | None:
     """Ask for the turn of a call that has just come, if it is the next of its session here.
 
     ``in_turn`` waits for the answer; the caller drops what is returned (``drop_early``) when the
-    call has ended, whatever became of it.
+    call has ended, whatever became of it. It is for a call that comes to the lane in the same step
+    of the loop, as all do unless the server has a middleware that waits. That may take any time: a
+    turn would be kept from others, and nobody renews it; a bound in time of the store's would end
+    what the middleware waits for.
     """
     part = session.part
-    if part is None or part.early is not None or session.lane.busy:
+    if part is None or part.early is not None or session.lane.busy or part.directory.dawdling:
         return None
     directory = part.directory
     part.early = HeadStart(
@@ -48,7 +52,17 @@ def ask_early(session: Session) -> EarlyTurn | None:
             part.name, record=True, ttl=directory.ttl, patience=directory.parts.lane_wait_max
         )
     )
+    asyncio.get_running_loop().call_soon(_too_early, session, part.early)
     return part.early
+
+
+def _too_early(session: Session, early: EarlyTurn) -> None:
+    part = session.part
+    assert part is not None
+    if part.early is early:
+        drop_early(session, early)
+        # Each of its calls would ask twice.
+        part.directory.dawdling = True
 
 
 def drop_early(session: Session, early: EarlyTurn) -> None:

@@ -18,6 +18,7 @@ from ccxt_mcp.transport.session import Kind
 from tests.cluster.conftest import MakePlace, Place, in_memory, placed
 from tests.cluster.exceptions import EXCEPTIONS
 from tests.cluster.replicas import replicas, sessions_of
+from tests.unit.transport.asgi import Request
 from tests.unit.transport.test_endpoint import MODERN, modern
 from tests.unit.transport.toy import INITIALIZE, Toy, call
 
@@ -235,6 +236,89 @@ async def test_a_call_does_not_wait_for_the_store_in_the_name_of_another() -> No
         await settled(here)
         store.trouble = hangs_once
         await toy.overtaken(here)
+
+
+async def test_a_call_that_waits_before_the_lane_keeps_no_turn_from_other_replicas(
+    place: MakePlace,
+) -> None:
+    """The turn that was asked for it would be its until the end of the lease, six seconds."""
+    toy = HeldUp()
+    here = await place(toy)
+    await echoed(here, 1, "a")
+    async with asyncio.timeout(3):
+        first = asyncio.create_task(echoed(here, 0, "a", "first"))
+        await toy.entered.wait()
+        answer = await echoed(here, 1, "a", "second")
+        assert answer.json()["result"]["structuredContent"] == {"value": "second"}
+        toy.free.set()
+        answer = await first
+        assert answer.json()["result"]["structuredContent"] == {"value": "first"}
+    assert toy.order == ["x", "second", "first"]
+
+
+async def test_a_bound_of_the_store_does_not_end_what_is_waited_for_before_the_lane() -> None:
+    """It ends whatever its task does just then: a middleware's own wait, and with it the request,
+    without an answer."""
+    toy, store = HeldUp(), MemoryStore()
+    late = asyncio.Event()
+
+    async def hangs() -> None:
+        try:
+            async with asyncio.timeout(0.01):
+                await asyncio.Event().wait()
+        except TimeoutError:
+            late.set()
+
+    router = replicas(Settings(), toy.server(), store=lambda: store)
+    async with placed(router, toy) as here:
+        await echoed(here, 0, "a")
+        store.trouble = hangs
+        async with asyncio.timeout(3):
+            first = asyncio.create_task(echoed(here, 0, "a", "first"))
+            await toy.entered.wait()
+            await asyncio.sleep(0.05)
+            toy.free.set()
+            answer = await first
+        assert late.is_set()
+        assert answer.json()["result"]["structuredContent"] == {"value": "first"}
+
+
+async def test_calls_that_wait_before_the_lane_do_not_ask_for_their_turn_twice(
+    place: MakePlace,
+) -> None:
+    async def waiting(ctx: Any, call_next: Any) -> Any:
+        await asyncio.sleep(0)
+        return await call_next(ctx)
+
+    here = await place(Watched(waiting))
+    await echoed(here, 1, "a")
+    await settled(here)
+    before = here.trips()
+    await echoed(here, 1, "a")
+    await settled(here)
+    assert here.trips() - before == 2
+
+
+async def test_a_refused_call_gives_its_turn_back_before_its_client_takes_the_answer(
+    place: MakePlace,
+) -> None:
+    """A slow client would have the session's next call wait."""
+    toy = Toy()
+    here = await place(toy)
+    await echoed(here, 0, "a")
+    body = call("echo", "refused")
+    del body["params"]["name"]
+    refused = Request(here.router.apps[0], "POST", body, slow=True, mcp_session_id="a")
+    async with asyncio.timeout(3):
+        await refused.blocked.wait()
+        assert not here.router.apps[0].state.cluster.leases._waiting
+        answer = await echoed(here, 1, "a")
+        assert answer.json()["result"]["structuredContent"] == {"value": "x"}
+        refused.let_go()
+        await refused.done()
+    [part, *_] = sessions_of(here.router)
+    assert part.part is not None
+    assert not part.part.directory.dawdling
 
 
 async def test_two_replicas_that_adopt_one_name_at_once_have_one_session(

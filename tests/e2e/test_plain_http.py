@@ -222,6 +222,16 @@ async def test_a_client_that_leaves_ends_its_read(stack: Stack, headers: dict[st
     assert counted == 1
 
 
+async def test_what_watches_the_client_of_a_call_has_ended_with_it(stack: Stack) -> None:
+    stack.sim.faults.add(Fault(kind="latency", route=OPEN_ORDERS, milliseconds=100))
+    transport = httpx.ASGITransport(stack.app)
+    async with httpx.AsyncClient(transport=transport, base_url=stack.url) as client:
+        answer = await client.post("/api/tools/get_open_orders")
+        watching = [each for each in asyncio.all_tasks() if "Responder" in repr(each)]
+    assert answer.status_code == 200
+    assert watching == []
+
+
 async def test_the_end_of_the_session_ends_its_plain_calls(stack: Stack) -> None:
     stack.sim.faults.add(Fault(kind="hang", route=OPEN_ORDERS))
     held = asyncio.create_task(post(stack, "get_open_orders", headers=NAMED))

@@ -1,6 +1,9 @@
 """What is begun before it is awaited goes on only where it is awaited, and ends as all that is."""
 
 import asyncio
+import gc
+import weakref
+from typing import Any
 
 import pytest
 
@@ -98,6 +101,46 @@ async def test_what_is_dropped_cleans_up_at_once_and_may_be_dropped_again() -> N
     begun.close()
     begun.close()
     assert work.steps == ["begun", "left"]
+
+
+@pytest.mark.parametrize("fails", ["before", "after"])
+async def test_how_it_ended_what_it_waited_for_is_not_asked_of_who_dropped_it(fails: str) -> None:
+    """A store that goes while nobody waits for it would be an error in the log for each call."""
+    told: list[dict[str, Any]] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: told.append(context))
+    work = Work()
+    begun = HeadStart(work.run())
+    if fails == "before":
+        work.turns[0].set_exception(ValueError("no"))
+    begun.close()
+    if not work.turns[0].done():
+        work.turns[0].set_exception(ValueError("no"))
+    del begun, work
+    gc.collect()
+    assert told == []
+
+
+async def test_an_error_that_was_told_is_kept_by_nothing() -> None:
+    class Broken(Exception):
+        pass
+
+    async def fails() -> None:
+        error = Broken()
+        kept.append(weakref.ref(error))
+        try:
+            raise error
+        finally:
+            del error
+
+    kept: list[weakref.ref[Broken]] = []
+    gc.disable()
+    try:
+        with pytest.raises(Broken):
+            await HeadStart(fails())
+        assert kept[0]() is None
+    finally:
+        gc.enable()
 
 
 async def test_a_result_that_nobody_awaited_is_told_to_whoever_drops_it() -> None:
