@@ -9,7 +9,6 @@ Eager tasks (Python 3.12) begin at once as well, at the price of a task.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Coroutine, Generator
 from typing import Any, Generic, TypeVar, cast
 
@@ -28,22 +27,16 @@ class HeadStart(Generic[_T]):
     that step was the last, until it is told.
     """
 
-    __slots__ = ("_ended", "_first", "_task", "_work")
+    __slots__ = ("_ended", "_first", "_work")
 
     def __init__(self, work: Coroutine[Any, Any, _T]) -> None:
         self._work = work
-        self._task = asyncio.current_task()
         self._first: Any = None
         self._ended: BaseException | None = None
         try:
             self._first = work.send(None)
         except BaseException as end:
             self._ended = end
-
-    @property
-    def ours(self) -> bool:
-        """Whether this task began it, and may await it: timeouts in it end the one that began."""
-        return asyncio.current_task() is self._task
 
     def close(self) -> _T | None:
         """Drop it, as a coroutine is dropped, and what it waits for; without effect where it was

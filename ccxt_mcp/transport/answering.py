@@ -22,7 +22,7 @@ from ccxt_mcp.transport.refusal import Refusal
 from ccxt_mcp.transport.responder import Responder
 from ccxt_mcp.transport.resuming import Resumable
 from ccxt_mcp.transport.session import SESSION_ENDED, Session
-from ccxt_mcp.transport.shared_lane import ask_early, drop_early
+from ccxt_mcp.transport.shared_lane import ask_early
 from ccxt_mcp.transport.wire import Message
 
 __all__ = ["Answering"]
@@ -72,16 +72,12 @@ class Answering:
         interruption = session.begin(message.id)
         responder = _responder(session, receive, send, json, sse, left, abandoned, [message.id])
         reply: Reply | None = None
-        early = ask_early(session) if message.method == "tools/call" else None
+        if message.method == "tools/call":
+            ask_early(session)
         try:
-            try:
-                with interruption:
-                    responder.start()
-                    reply = await self._reply(session, message, scope, responder)
-            finally:
-                # Before the answer, which may take its client long.
-                if early is not None:
-                    drop_early(session, early)
+            with interruption:
+                responder.start()
+                reply = await self._reply(session, message, scope, responder)
             # Written outside: an answer that exists is not cut between its head and its body.
             if reply is not None:
                 extra = []

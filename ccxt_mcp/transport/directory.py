@@ -49,9 +49,8 @@ class Directory:
         adopt_named: whether an id that the client chose opens a session.
 
     Mutable: ``epoch`` (rises when messages may have been missed: parts of an earlier one are looked
-    up before they are believed), ``dawdling`` (never unset: whether a call has come to its lane in
-    a later step of the loop than to its session), ``_leading`` (by name: who makes a part just
-    now), ``_void`` (names among them that were ended meanwhile), ``_swept`` (steady seconds).
+    up before they are believed), ``_leading`` (by name: who makes a part just now), ``_void``
+    (names among them that were ended meanwhile), ``_swept`` (steady seconds).
     """
 
     def __init__(
@@ -70,7 +69,6 @@ class Directory:
         self.parts = parts
         self.ttl = idle_timeout
         self.epoch = 0
-        self.dawdling = False
         self.reach = Reach(cluster.node)
         self._census = Census(self.reach, parts)
         self.elsewhere = Elsewhere(self.reach, parts)

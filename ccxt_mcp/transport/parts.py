@@ -34,9 +34,9 @@ class Part:
     Mutable: ``version`` of the record as it was read last, 0 before there is one; ``epoch``, in
     which the part was known to be a live session's; ``streams`` (never unset): whether there may be
     somebody, anywhere, who reads the session's own stream; ``told``: (calls, errors, timeouts) that
-    the record counts already; ``early``: the turn that was asked for on behalf of a call which is
-    not in the lane yet; ``heard_until``: steady seconds until which a connection to another
-    replica is believed to read it.
+    the record counts already; ``early``, within one step of the loop: the turn that was asked for
+    on behalf of a call which is not in the lane yet; ``heard_until``: steady seconds until which a
+    connection to another replica is believed to read it.
     """
 
     __slots__ = (

@@ -23,9 +23,10 @@ from ccxt_mcp.mechanisms.interruption import Interruption
 from ccxt_mcp.mechanisms.lane import waited_too_long
 from ccxt_mcp.telemetry import Step, timed
 from ccxt_mcp.transport.directory import Directory
+from ccxt_mcp.transport.parts import Part
 from ccxt_mcp.transport.session import Session
 
-__all__ = ["EarlyTurn", "ask_early", "drop_early", "in_turn"]
+__all__ = ["EarlyTurn", "ask_early", "in_turn"]
 
 _LOST = "this replica could not keep the session's turn, so the call was ended"
 
@@ -34,46 +35,32 @@ _T = TypeVar("_T")
 EarlyTurn = HeadStart[Holding | None]
 
 
-def ask_early(session: Session) -> EarlyTurn | None:
+def ask_early(session: Session) -> None:
     """Ask for the turn of a call that has just come, if it is the next of its session here.
 
-    ``in_turn`` waits for the answer; the caller drops what is returned (``drop_early``) when the
-    call has ended, whatever became of it. It is for a call that comes to the lane in the same step
-    of the loop, as all do unless the server has a middleware that waits. That may take any time: a
-    turn would be kept from others, and nobody renews it; a bound in time of the store's would end
-    what the middleware waits for.
+    It is for a call that comes to the lane in the same step of the loop, as all do that are not
+    refused before, unless the server has a middleware that waits. After that it is given back:
+    others would wait for as long, nobody renews it, and a bound in time of the store's would end
+    whatever the call waits for then.
     """
     part = session.part
-    if part is None or part.early is not None or session.lane.busy or part.directory.dawdling:
-        return None
+    if part is None or part.early is not None or session.lane.busy:
+        return
     directory = part.directory
     part.early = HeadStart(
         directory.cluster.leases.take(
             part.name, record=True, ttl=directory.ttl, patience=directory.parts.lane_wait_max
         )
     )
-    asyncio.get_running_loop().call_soon(_too_early, session, part.early)
-    return part.early
+    asyncio.get_running_loop().call_soon(_give_back, part, part.early)
 
 
-def _too_early(session: Session, early: EarlyTurn) -> None:
-    part = session.part
-    assert part is not None
-    if part.early is early:
-        drop_early(session, early)
-        # Each of its calls would ask twice.
-        part.directory.dawdling = True
-
-
-def drop_early(session: Session, early: EarlyTurn) -> None:
-    """Give a turn back that was asked for and never taken."""
-    part = session.part
-    assert part is not None
+def _give_back(part: Part, early: EarlyTurn) -> None:
     if part.early is early:
         part.early = None
-    holding = early.close()
-    if holding is not None:
-        part.directory.cluster.leases.give(holding)
+        holding = early.close()
+        if holding is not None:
+            part.directory.cluster.leases.give(holding)
 
 
 async def in_turn(
@@ -126,11 +113,6 @@ async def _take(
     assert part is not None
     leases, until = directory.cluster.leases, time.perf_counter() + left
     early, part.early = part.early, None
-    if early is not None and not early.ours:
-        # Of a call that came before and is not in the lane yet: behind it this one would stand for
-        # ever.
-        drop_early(session, early)
-        early = None
     try:
         holding = await (
             early or leases.take(part.name, record=True, ttl=directory.ttl, patience=left)

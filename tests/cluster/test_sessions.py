@@ -213,29 +213,9 @@ async def test_a_call_that_another_overtakes_before_the_lane_does_not_keep_it_wa
     place: MakePlace,
 ) -> None:
     """Its turn was asked for first: the other one would have this replica's lane and wait for the
-    store's, which the first has and cannot use."""
+    store's, which the first would have and could not use."""
     toy = HeldUp()
     await toy.overtaken(await place(toy))
-
-
-async def test_a_call_does_not_wait_for_the_store_in_the_name_of_another() -> None:
-    """A bound in time around what the first one asked ends the first one, whoever waits for it."""
-    toy, store = HeldUp(), MemoryStore()
-    asked = 0
-
-    async def hangs_once() -> None:
-        nonlocal asked
-        asked += 1
-        if asked == 1:
-            async with asyncio.timeout(0.05):
-                await asyncio.Event().wait()
-
-    router = replicas(Settings(), toy.server(), store=lambda: store)
-    async with placed(router, toy) as here:
-        await echoed(here, 0, "a")
-        await settled(here)
-        store.trouble = hangs_once
-        await toy.overtaken(here)
 
 
 async def test_a_call_that_waits_before_the_lane_keeps_no_turn_from_other_replicas(
@@ -283,22 +263,6 @@ async def test_a_bound_of_the_store_does_not_end_what_is_waited_for_before_the_l
         assert answer.json()["result"]["structuredContent"] == {"value": "first"}
 
 
-async def test_calls_that_wait_before_the_lane_do_not_ask_for_their_turn_twice(
-    place: MakePlace,
-) -> None:
-    async def waiting(ctx: Any, call_next: Any) -> Any:
-        await asyncio.sleep(0)
-        return await call_next(ctx)
-
-    here = await place(Watched(waiting))
-    await echoed(here, 1, "a")
-    await settled(here)
-    before = here.trips()
-    await echoed(here, 1, "a")
-    await settled(here)
-    assert here.trips() - before == 2
-
-
 async def test_a_refused_call_gives_its_turn_back_before_its_client_takes_the_answer(
     place: MakePlace,
 ) -> None:
@@ -316,9 +280,6 @@ async def test_a_refused_call_gives_its_turn_back_before_its_client_takes_the_an
         assert answer.json()["result"]["structuredContent"] == {"value": "x"}
         refused.let_go()
         await refused.done()
-    [part, *_] = sessions_of(here.router)
-    assert part.part is not None
-    assert not part.part.directory.dawdling
 
 
 async def test_two_replicas_that_adopt_one_name_at_once_have_one_session(

@@ -154,15 +154,3 @@ async def test_a_result_that_nobody_awaited_is_told_to_whoever_drops_it() -> Non
     begun = HeadStart(takes())
     assert await begun == "taken"
     assert begun.close() is None
-
-
-async def test_it_belongs_to_the_task_that_began_it() -> None:
-    work = Work()
-    begun = HeadStart(work.run())
-
-    async def other() -> bool:
-        return begun.ours
-
-    assert begun.ours
-    assert not await asyncio.create_task(other())
-    begun.close()
