@@ -59,12 +59,17 @@ def judge(case: Case, answer: Answer, *, secrets: Iterable[str], alone: bool) ->
     if case.path.split("?")[0] not in ("/mcp", "/mcp/"):
         return wrong + _elsewhere(case, answer)
     try:
-        message = _message_of(answer)
+        messages = _messages_of(case, answer)
     except (ValueError, LookupError) as problem:
         return [*wrong, f"{answer.status} without a JSON-RPC message: {problem}"]
-    if message is None:
-        return wrong
-    return wrong + _rpc(case, answer, message, alone=alone)
+    decoded = _decoded(case)
+    batch = isinstance(decoded, list)
+    sent = [_id_of(each) for each in (decoded if batch else [decoded])]
+    if len(messages) > max(1, len(sent)):
+        wrong.append(f"{len(messages)} messages in answer to {len(sent)}")
+    for message in messages:
+        wrong += _rpc(sent, answer, message, batch=batch, alone=alone)
+    return wrong
 
 
 def leaks(text: str, secrets: Iterable[str]) -> list[str]:
@@ -88,39 +93,48 @@ def _elsewhere(case: Case, answer: Answer) -> list[str]:
     return []
 
 
-def _message_of(answer: Answer) -> dict[str, Any] | None:
-    """The JSON-RPC response in an answer of the endpoint; None for a stream that is no response."""
+def _messages_of(case: Case, answer: Answer) -> list[dict[str, Any]]:
+    """The JSON-RPC responses in an answer of the endpoint: one, as many as there are to a batch, or
+    none in a stream that is no response."""
     kind = answer.headers.get("content-type", "").split(";")[0]
     text = bytes(answer.body).decode()
+    batch = isinstance(_decoded(case), list)
     if kind == "text/event-stream":
-        found = [line[6:] for line in text.splitlines() if line.startswith("data: ")]
-        if not found:
-            return None
-        text = found[-1]
-    elif kind != "application/json":
+        found = [json.loads(line[6:]) for line in text.splitlines() if line.startswith("data: {")]
+        messages = [each for each in found if "method" not in each] if batch else found[-1:]
+    elif kind == "application/json":
+        said = json.loads(text)
+        messages = said if batch and isinstance(said, list) and said else [said]
+    else:
         raise ValueError(f"content-type {kind!r}, body {text[:60]!r}")
-    message = json.loads(text)
-    if not isinstance(message, dict) or message.get("jsonrpc") != "2.0":
-        raise ValueError(f"{text[:80]!r}")
-    return message
+    for message in messages:
+        if not isinstance(message, dict) or message.get("jsonrpc") != "2.0":
+            raise ValueError(f"{text[:80]!r}")
+    return messages
 
 
-def _id_of(body: bytes) -> Any:
-    """The id that an answer owes its caller, where the body has one."""
+def _decoded(case: Case) -> Any:
     try:
-        decoded = json.loads(body)
+        return json.loads(case.body)
     except (ValueError, RecursionError):
-        return _UNSAID
-    said = decoded.get("id", _UNSAID) if isinstance(decoded, dict) else _UNSAID
+        return None
+
+
+def _id_of(sent: Any) -> Any:
+    """The id that an answer owes its caller, where what was sent has one."""
+    said = sent.get("id", _UNSAID) if isinstance(sent, dict) else _UNSAID
     return said if isinstance(said, str | int) and not isinstance(said, bool) else _UNSAID
 
 
-def _rpc(case: Case, answer: Answer, message: dict[str, Any], *, alone: bool) -> list[str]:
+def _rpc(
+    sent: list[Any], answer: Answer, message: dict[str, Any], *, batch: bool, alone: bool
+) -> list[str]:
     wrong = []
-    sent, told = _id_of(case.body), message.get("id")
-    same = type(sent) is type(told) and sent == told
+    told = message.get("id")
+    same = any(type(each) is type(told) and each == told for each in sent)
     served = answer.status == 200
-    if not same and (served or told is not None):
+    # What stands in a batch and is no message has no id, and is told so in the midst of the others.
+    if not same and (told is not None or (served and not batch)):
         wrong.append(f"the id {told!r:.60} where {sent!r:.60} was sent")
     error = message.get("error")
     if error is None:
@@ -157,11 +171,14 @@ def outcome(case: Case, answer: Answer) -> str:
     if answer.status != 200:
         return f"status {answer.status}"
     try:
-        message = _message_of(answer)
+        messages = _messages_of(case, answer)
     except (ValueError, LookupError):
         return "unreadable"
-    if message is None:
+    if not messages:
         return "stream"
+    if len(messages) > 1:
+        return "batch"
+    [message] = messages
     if "error" in message:
         return f"rpc {message['error'].get('code')}"
     result = message["result"]

@@ -246,8 +246,9 @@ class Endpoint:
             session = await self._session_for(scope, headers, requests[0] if requests else _NOTE)
         else:
             session = await self._live(scope, headers.session_id)
-        negotiated = session.client_params is not None or headers.protocol_version is not None
-        spoken = session.protocol_version if negotiated else None
+        # A session with a name has negotiated nothing: each request says what it is.
+        said = None if headers.protocol_version is None else headers.protocol_version.decode()
+        spoken = said if session.client_params is None else session.protocol_version
         if spoken != BATCHING:
             raise refuse(spoken)
         return session

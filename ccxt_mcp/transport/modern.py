@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from ccxt_mcp.transport.gate import Gate
 from ccxt_mcp.transport.refusal import Refusal
-from ccxt_mcp.transport.wire import accepts, check_content_type, read_body, replayed
+from ccxt_mcp.transport.wire import accepts, check_content_type, check_encoding, read_body, replayed
 
 __all__ = ["serve_modern"]
 
@@ -47,6 +47,7 @@ async def serve_modern(
         raise Refusal(405, "Only POST is served in this protocol version", headers=[_ALLOW])
     check_content_type(content_type)
     body = await read_body(receive, content_length, max_body)
+    check_encoding(body)
     # A modern client is told which revisions there are in the form that the SDK has for it.
     if version not in _KNOWN and _ENVELOPE not in body:
         raise _unknown(version)

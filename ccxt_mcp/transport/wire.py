@@ -25,6 +25,7 @@ __all__ = [
     "Message",
     "accepts",
     "check_content_type",
+    "check_encoding",
     "check_length",
     "envelope",
     "parse",
@@ -175,6 +176,21 @@ def parse(body: bytes, what: str = "body") -> Message | list[Any]:
     if isinstance(decoded, list):
         return decoded
     return envelope(decoded, len(body), what)
+
+
+def check_encoding(body: bytes) -> None:
+    """JSON is UTF-8 here (RFC 8259, section 8.1). Python's own reader, which is the SDK's, guesses
+    others by their zeros, and whoever looks at the bytes on their way sees something else.
+
+    Raises:
+        Refusal: 400.
+    """
+    try:
+        zeros = "\0" in body.decode()
+    except UnicodeDecodeError:
+        zeros = True
+    if zeros:
+        raise Refusal(400, "Parse error: the body is not UTF-8", rpc_code=PARSE_ERROR)
 
 
 def envelope(decoded: Any, size: int, what: str = "body") -> Message:

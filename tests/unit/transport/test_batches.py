@@ -124,6 +124,12 @@ async def test_a_named_session_says_that_it_speaks_the_revision() -> None:
         assert unknown.status_code == 404
         answer = await client.post("/mcp", json=[PING], headers=named | says)
         assert answer.json() == [{"jsonrpc": "2.0", "id": "p", "result": {}}]
+        other = {"MCP-Protocol-Version": "2025-11-25"}
+        for batch in ([PING], [NOTE], [7]):
+            # Before, what the session's last request had said counted.
+            refused = await client.post("/mcp", json=batch, headers=named | other)
+            assert refused.status_code == 400
+            assert "this is 2025-11-25" in refused.json()["error"]["message"]
         silent = await client.post("/mcp", json=[PING], headers=named)
         assert silent.status_code == 400
         nameless = await client.post("/mcp", json=[PING], headers=says)

@@ -1,6 +1,7 @@
 """`/mcp` over HTTP with a toy server: sessions, lanes, ids, and what is refused."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -432,6 +433,21 @@ async def test_a_modern_workflow_with_a_bad_name_is_refused_as_a_tool_result() -
             answer = await client.post("/mcp", json=body, headers=MODERN | {"Mcp-Name": "echo"})
             result = answer.json()["result"]
             assert result["_meta"]["ccxt-mcp/failure"]["code"] == "invalid_argument"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32", "latin-1"])
+async def test_a_modern_body_that_is_not_utf_8_is_refused_as_in_the_other_era(
+    encoding: str,
+) -> None:
+    """Python's JSON reader guesses encodings: a proxy that looks for a tool's name in the bytes
+    would not find it, and the call be served all the same."""
+    async with toy_client() as (_, client):
+        body = json.dumps(modern("echo", "ä"), ensure_ascii=False).encode(encoding)
+        json_only = {"Content-Type": "application/json"}
+        for headers in (MODERN | {"Mcp-Name": "echo"}, {"Mcp-Session-Id": "a"}):
+            answer = await client.post("/mcp", content=body, headers=headers | json_only)
+            assert answer.status_code == 400, (headers, answer.text)
+            assert answer.json()["error"]["code"] == -32700
 
 
 async def test_a_modern_body_beyond_the_limit_is_refused() -> None:
