@@ -47,7 +47,9 @@ _NAMES = (
 )
 # Around a name and its value: JSON, JSON within JSON, Python's repr, query, header.
 _JOIN = r"(?:\\*[\"'])?\s{0,4}(?:[=:]|%3[dD])\s{0,4}\[?"
-_QUOTED = r"b?(?:\"(?:[^\"\\\n]|\\.)*+|'(?:[^'\\\n]|\\.)*+|\\+[\"'](?:(?!\\+[\"']).)*+)"
+# Atomic groups, not possessive repetition: before Python 3.11.5 that takes in what its last, failed
+# round looked at (CPython issue 100061).
+_QUOTED = r"b?(?:\"(?>(?:[^\"\\\n]|\\.)*)|'(?>(?:[^'\\\n]|\\.)*)|\\+[\"'](?>(?:(?!\\+[\"']).)*))"
 _BARE = r"(?!(?:null|none|true|false)\b)(?:(?:bearer|basic|token)\s+)?[^\s&,;\"'<>(){}\[\]\\]+"
 _HEADERS = r"(?<![a-z])(?:proxy-)?(?:authorization|set-cookie|cookie)"
 
