@@ -51,6 +51,18 @@ class Shards:
                 return next(each for each in self.nodes if each.port == port)
         raise AssertionError(f"nobody has the slot {slot}")
 
+    def acquainted(self, followers: int) -> bool:
+        """Whether each server knows all of them, and so many that follow."""
+        for each in self.nodes:
+            with each.client() as client:
+                known: Any = client.execute_command("CLUSTER", "NODES")
+            flags = [line.split()[2] for line in known.splitlines()]
+            if len(flags) != len(self.nodes) or any(b"handshake" in one for one in flags):
+                return False
+            if sum(b"slave" in one for one in flags) != followers:
+                return False
+        return True
+
     def begin_to_move(self, key: str, to: RedisServer) -> None:
         """From here on the slot of this key is on its way, and each of its keys at either end."""
         slot, source = key_slot(key.encode()), self.owner(key)
@@ -145,6 +157,8 @@ def running_shards(directory: Path, *, count: int = 3, followers: int = 0) -> It
         for primary, follower in zip(nodes, behind, strict=False):
             _follow(primary, follower)
         shards.nodes += behind
+        # A primary grants no vote to a follower that it has not heard of.
+        _wait(lambda: shards.acquainted(followers), "the servers have not heard of the followers")
         yield shards
 
 
