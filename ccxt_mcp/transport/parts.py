@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from mcp_types import RequestId
 
+from ccxt_mcp.cluster.holding import Holding
+from ccxt_mcp.mechanisms.head_start import HeadStart
 from ccxt_mcp.model import Principal
 from ccxt_mcp.transport.events import Events
 from ccxt_mcp.transport.registry import Registry
@@ -23,9 +25,10 @@ from ccxt_mcp.transport.track import Mirror, Track
 
 if TYPE_CHECKING:
     from ccxt_mcp.transport.directory import Directory
-    from ccxt_mcp.transport.shared_lane import EarlyTurn
 
-__all__ = ["Part", "Parts"]
+__all__ = ["EarlyTurn", "Part", "Parts"]
+
+EarlyTurn = HeadStart[Holding | None]
 
 
 class Part:

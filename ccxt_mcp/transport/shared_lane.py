@@ -23,16 +23,14 @@ from ccxt_mcp.mechanisms.interruption import Interruption
 from ccxt_mcp.mechanisms.lane import waited_too_long
 from ccxt_mcp.telemetry import Step, timed
 from ccxt_mcp.transport.directory import Directory
-from ccxt_mcp.transport.parts import Part
+from ccxt_mcp.transport.parts import EarlyTurn, Part
 from ccxt_mcp.transport.session import Session
 
-__all__ = ["EarlyTurn", "ask_early", "in_turn"]
+__all__ = ["ask_early", "in_turn"]
 
 _LOST = "this replica could not keep the session's turn, so the call was ended"
 
 _T = TypeVar("_T")
-
-EarlyTurn = HeadStart[Holding | None]
 
 
 def ask_early(session: Session) -> None:

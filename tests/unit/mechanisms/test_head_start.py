@@ -37,8 +37,9 @@ async def test_it_has_begun_when_it_is_made_and_goes_on_where_it_is_awaited() ->
     begun = HeadStart(work.run())
     assert work.steps == ["begun"]
     loop = asyncio.get_running_loop()
-    loop.call_soon(work.turns[0].set_result, "one")
-    await asyncio.sleep(0.01)
+    work.turns[0].set_result("one")
+    for _ in range(3):
+        await asyncio.sleep(0)
     assert work.steps == ["begun"]
     loop.call_later(0.01, work.turns[1].set_result, "two")
     assert await begun == ["begun", "one", "two", "left"]

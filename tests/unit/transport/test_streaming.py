@@ -142,8 +142,10 @@ async def test_an_answer_does_not_wait_for_what_watches_its_client() -> None:
     """Each call of more than an instant would be answered some steps of the loop later: after
     whatever else was due, such as telling the store that its turn is over."""
     sent: list[str] = []
+    watched = asyncio.Event()
 
     async def receive() -> Any:
+        watched.set()
         await asyncio.Event().wait()
 
     async def send(message: Any) -> None:
@@ -151,7 +153,7 @@ async def test_an_answer_does_not_wait_for_what_watches_its_client() -> None:
 
     answer = responder.Responder(receive, send, json=True, sse=True, gone=lambda: None)
     answer.start()
-    await asyncio.sleep(0.01)
+    await watched.wait()
     loop = asyncio.get_running_loop()
     loop.call_soon(sent.append, "something else")
     await answer.finish(b"{}")
